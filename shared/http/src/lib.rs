@@ -1,0 +1,7 @@
+//! The one HTTP client: every upstream call, every secret store and the AWS SDK go through it, so there is
+//! one TLS stack (rustls with aws-lc-rs), one connection pool and one place for its settings.
+
+pub mod aws;
+mod client;
+
+pub use client::{ClientError, client};
