@@ -1,0 +1,213 @@
+//! `general_settings`, and `environment_variables`.
+
+use keyturn_ambient::Env;
+use serde_json::Value as Json;
+
+use crate::error::{ConfigError, Warning};
+use crate::lookup::{KeyManagement, Lookup};
+use crate::reference::is_variable;
+use crate::section::{Field, Scope, Section};
+use crate::settings;
+use crate::table::{Table, Unknown};
+use crate::value::Value;
+
+/// `general_settings`, and how `os.environ/NAME` is resolved.
+#[derive(Debug, Clone, Default)]
+pub struct General {
+    /// `master_key`. The environment wins over it, see [`crate::Settings::master_key`].
+    pub master_key: Option<Value>,
+    /// The header that virtual keys come in, in the place of LiteLLM's list of headers.
+    pub litellm_key_header_name: Option<String>,
+    /// How `os.environ/NAME` is resolved: the key management system and `environment_variables`.
+    pub lookup: Lookup,
+}
+
+#[rustfmt::skip]
+const TABLE: Table = Table {
+    supported: &["master_key", "litellm_key_header_name", "key_management_system", "key_management_settings"],
+    ignored: &[
+        ("Keyturn keeps its data in DynamoDB", &[
+            "database_url", "database_type", "database_args", "database_connection_pool_limit",
+            "database_connection_timeout", "database_connect_timeout", "database_socket_timeout",
+            "database_extra_connection_params", "database_disable_prepared_statements", "disable_prisma_schema_update",
+            "supported_db_objects", "proxy_batch_write_at", "proxy_batch_polling_interval",
+            "proxy_budget_rescheduler_min_time", "proxy_budget_rescheduler_max_time", "scheduled_job_stagger",
+            "proxy_config_reload_interval_seconds", "coordination_redis", "use_redis_transaction_buffer",
+            "disable_adding_master_key_hash_to_db",
+        ]),
+        ("Keyturn keeps no spend logs", &[
+            "disable_spend_logs", "store_prompts_in_spend_logs", "disable_error_logs", "use_spend_logs_partitioning",
+            "maximum_spend_logs_retention_period", "maximum_spend_logs_retention_interval",
+            "maximum_spend_logs_cleanup_batch_size", "maximum_spend_logs_cleanup_max_batches",
+            "maximum_spend_logs_cleanup_run_budget", "maximum_spend_logs_cleanup_batch_timeout",
+            "maximum_autorouter_session_retention_period", "maximum_health_check_retention_period",
+            "spend_report_frequency",
+        ]),
+        ("Keyturn sends no alerts", &[
+            "alerting", "alerting_threshold", "alerting_args", "alert_types", "alert_to_webhook_url", "otel",
+        ]),
+        ("Keyturn has no admin pages", &[
+            "ui_access_mode", "enable_public_model_hub", "disable_master_key_return", "control_plane_url", "plugins",
+            "allow_cli_sso_verification_uri_complete", "custom_sso", "custom_ui_sso_sign_in_handler",
+            "trusted_proxy_ranges",
+        ]),
+        ("Keyturn makes no background health checks", &[
+            "background_health_checks", "health_check_interval", "health_check_concurrency", "health_check_details",
+            "health_check_skip_disabled_background_models", "background_health_check_model_groups",
+            "model_list_healthy_only",
+        ]),
+        ("Keyturn has no such endpoint", &[
+            "image_generation_model", "embedding_model", "moderation_model", "max_batch_file_size_mb",
+            "disable_responses_id_security", "user_mcp_management_mode", "mcp_internal_ip_ranges",
+            "mcp_trusted_proxy_ranges", "mcp_xff_num_trusted_hops", "mcp_required_fields",
+            "pass_through_request_timeout", "disable_auto_add_proxy_admin_to_teams",
+        ]),
+        ("Keyturn fetches no URLs for its callers", &[
+            "user_url_validation", "user_url_allowed_hosts", "provider_url_destination_allowed_hosts",
+        ]),
+        ("Keyturn always stops the upstream call of a client that has gone", &["cancel_on_disconnect"]),
+        ("its licence is LiteLLM's own", &["litellm_license"]),
+    ],
+    refused: &[
+        ("authentication by another means than virtual keys", &[
+            "custom_auth", "custom_auth_settings", "custom_auth_run_common_checks", "enable_jwt_auth", "litellm_jwtauth",
+            "enable_oauth2_auth", "enable_oauth2_proxy_auth", "oauth2_config_mappings", "allow_user_auth",
+            "use_client_credentials_pass_through_routes",
+        ]),
+        ("serving requests while keys cannot be checked; Keyturn fails closed", &["allow_requests_on_db_unavailable"]),
+        ("models kept in a database; this file is the only place for models", &["store_model_in_db"]),
+        ("limits on routes and callers", &[
+            "allowed_routes", "public_routes", "admin_only_routes", "allowed_ips", "use_x_forwarded_for",
+            "max_request_size_mb", "max_response_size_mb", "max_parallel_requests", "global_max_parallel_requests",
+            "disable_retry_on_max_parallel_request_limit_error",
+        ]),
+        ("a default model", &["completion_model", "infer_model_from_keys"]),
+        ("demands on request bodies", &[
+            "enforce_user_param", "enforced_params", "reject_clientside_metadata_tags", "service_account_settings",
+        ]),
+        ("end users named by a header", &["user_header_name", "user_header_mappings"]),
+        ("passing the client's headers or credentials on", &[
+            "forward_client_headers_to_llm_api", "forward_openai_org_id", "forward_llm_provider_auth_headers",
+            "allow_client_side_credentials",
+        ]),
+        ("pass-through endpoints", &["pass_through_endpoints"]),
+        ("rules for making keys", &["custom_key_generate", "custom_key_update", "default_team_disabled"]),
+        ("budgets that are not enforced", &[
+            "disable_spend_updates", "disable_budget_reservation", "disable_reset_budget",
+        ]),
+        ("budgets of users over team keys", &["apply_user_budget_to_team_keys"]),
+        ("a setting of the file; set KEYTURN_KEY_CACHE_SECONDS", &["user_api_key_cache_ttl"]),
+        ("this key manager; use key_management_system: aws_secret_manager", &["use_google_kms", "use_azure_key_vault"]),
+        ("guardrails", &["guardrails"]),
+    ],
+    refused_unless_true: &[],
+    refused_parts: &[],
+    unknown: Unknown::Refused,
+};
+
+#[rustfmt::skip]
+const KEY_MANAGEMENT: Table = Table {
+    supported: &["hosted_keys", "primary_secret_name", "access_mode", "aws_region_name"],
+    ignored: &[("Keyturn stores no virtual keys in the manager", &[
+        "prefix_for_stored_virtual_keys", "description", "tags", "kms_key_id", "replica_regions",
+    ])],
+    refused: &[
+        ("virtual keys in the secret manager", &["store_virtual_keys"]),
+        ("a role of its own for the secret manager; give the function's role the permission", &[
+            "aws_role_name", "aws_session_name", "aws_external_id", "aws_profile_name", "aws_web_identity_token",
+            "aws_sts_endpoint",
+        ]),
+        ("secret managers written in Python", &["custom_secret_manager"]),
+    ],
+    refused_unless_true: &[],
+    refused_parts: &[],
+    unknown: Unknown::Refused,
+};
+
+/// How the file resolves `os.environ/NAME`. It is read before everything else, from copies: the rest depends on it.
+pub(crate) fn lookup(
+    general: Option<&Json>,
+    variables: Json,
+    env: &dyn Env,
+    warnings: &mut Vec<Warning>,
+) -> Result<Lookup, ConfigError> {
+    // The settings of the look-up are looked up in the environment alone.
+    let plain = Scope { env, lookup: Lookup::default() };
+    let mut lookup = Lookup::default();
+    for (name, field) in Section::new("environment_variables", variables, &plain)?.rest() {
+        if !is_variable(&name) {
+            return Err(field.problem("is not the name of an environment variable"));
+        }
+        lookup.variables.insert(name, field.variable()?);
+    }
+    let of = |name: &str| general.and_then(|general| general.get(name)).cloned().unwrap_or(Json::Null);
+    let system = Section::new("general_settings", serde_json::json!({ SYSTEM: of(SYSTEM) }), &plain)?
+        .read(SYSTEM, |field| Ok((field.problem(SYSTEMS), field.text()?)))?;
+    let manager =
+        Section::new("general_settings.key_management_settings", of("key_management_settings"), &plain)?
+            .sorted_by(&KEY_MANAGEMENT, warnings)?;
+    lookup.key_management = match system {
+        None => settings::provider_secret(env)?.map_or(KeyManagement::Environment, KeyManagement::Document),
+        Some((_, system)) if system == "local" => KeyManagement::Environment,
+        Some((_, system)) if system == "aws_secret_manager" => aws(manager, env)?,
+        Some((wrong, _)) => return Err(wrong),
+    };
+    Ok(lookup)
+}
+
+const SYSTEM: &str = "key_management_system";
+const SYSTEMS: &str = "must be aws_secret_manager or local: no other one is supported";
+
+fn aws(mut settings: Section<'_>, env: &dyn Env) -> Result<KeyManagement, ConfigError> {
+    settings.read("aws_region_name", |field| {
+        let wrong = field.problem("must be the region that the function runs in (AWS_REGION)");
+        let region = field.text()?;
+        let own = env.var("AWS_REGION").or_else(|| env.var("AWS_DEFAULT_REGION"));
+        if own.is_none_or(|own| own == region) { Ok(()) } else { Err(wrong) }
+    })?;
+    let hosted_keys = settings.read("hosted_keys", Field::texts)?;
+    let primary_secret_name = settings.read("primary_secret_name", Field::text)?;
+    let reads = settings.read("access_mode", |field| {
+        let wrong = field.problem("must be read_only, read_and_write or write_only");
+        match field.text()?.as_str() {
+            "read_only" | "read_and_write" => Ok(true),
+            "write_only" => Ok(false),
+            _ => Err(wrong),
+        }
+    })?;
+    Ok(if reads.unwrap_or(true) {
+        KeyManagement::AwsSecretsManager { hosted_keys, primary_secret_name }
+    } else {
+        KeyManagement::Environment
+    })
+}
+
+impl General {
+    pub(crate) fn read(section: Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self, ConfigError> {
+        let mut section = section.sorted_by(&TABLE, warnings)?;
+        Ok(Self {
+            master_key: section.read("master_key", Field::secret)?,
+            litellm_key_header_name: section.read("litellm_key_header_name", header_name)?,
+            lookup: section.scope().lookup.clone(),
+        })
+    }
+}
+
+/// The characters of a header's name: `token` of RFC 9110, section 5.6.2.
+fn header_name(field: Field<'_>) -> Result<String, ConfigError> {
+    let wrong = field.problem("is not the name of a header");
+    let name = field.text()?;
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.bytes().all(token) { Ok(name) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_consistent() {
+        TABLE.assert_consistent();
+        KEY_MANAGEMENT.assert_consistent();
+    }
+}

@@ -1,0 +1,323 @@
+//! What is refused, with the exact words.
+
+use std::collections::HashMap;
+
+use keyturn_config::Config;
+
+#[expect(clippy::panic, reason = "a test's own helper")]
+fn error(yaml: &str) -> String {
+    let env = HashMap::from([("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
+    match Config::parse(yaml, &env) {
+        Ok(_) => panic!("no error in\n{yaml}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn with(rest: &str) -> String {
+    format!("model_list: [{{model_name: gpt, litellm_params: {{model: openai/gpt}}}}]\n{rest}")
+}
+
+/// The files are written in YAML's flow form, to have one on each line.
+fn check(cases: &[(&str, &str)], file: impl Fn(&str) -> String) {
+    for (text, expected) in cases {
+        assert_eq!(error(&file(text)), *expected, "{text}");
+    }
+}
+
+#[test]
+fn of_the_whole_file() {
+    let cases = [
+        ("", "the file must be a mapping with a model_list"),
+        ("hello", "the file must be a mapping with a model_list"),
+        ("{}", "model_list is missing"),
+        ("model_list: []", "model_list must have an entry"),
+        ("model_list: {}", "model_list must be a list"),
+        ("model_list: [gpt]", "model_list[0] must be a mapping"),
+        ("model_lst: []", "model_lst is not a known setting; did you mean model_list?"),
+        ("zebra: []", "zebra is not a known setting"),
+        ("include: [other.yaml]", "include is not supported: files that include others; write one file"),
+        ("guardrails: [{guardrail_name: a}]", "guardrails is not supported: guardrails and policies"),
+        (
+            "credential_list: [{credential_name: a}]",
+            "credential_list is not supported: \
+             named credentials; write the credential or a reference to it in model_list",
+        ),
+        ("model_list: [\nmodel_list", "line 1, column 13: unclosed bracket '['"),
+    ];
+    check(&cases, str::to_owned);
+}
+
+#[test]
+fn of_an_entry() {
+    let cases = [
+        ("litellm_params: {model: a}", "model_list[0].model_name is missing"),
+        ("model_name: a", "model_list[0] has no litellm_params"),
+        ("model_name: a, litellm_params: {}", "model_list[0].litellm_params.model is missing"),
+        (
+            "model_name: a, litellm_params: {model: ''}",
+            "model_list[0].litellm_params.model must not be empty",
+        ),
+        (
+            "model_name: 4, litellm_params: {model: a}",
+            "model_list[0].model_name must be a text: put it in quotes",
+        ),
+        ("model_name: '*/*', litellm_params: {model: a}", "model_list[0].model_name may hold one * only"),
+        (
+            "model_name: 'a/*', litellm_params: {model: 'a/*/*'}",
+            "model_list[0].litellm_params.model may hold one * only",
+        ),
+        (
+            "model_name: a, litellm_params: {model: 'a/*'}",
+            "model_list[0].litellm_params.model holds a *, but model_name does not",
+        ),
+        (
+            "model_name: a, litellm_param: {model: a}",
+            "model_list[0].litellm_param is not a known setting; did you mean litellm_params?",
+        ),
+        (
+            "model_name: a, litellm_params: {model: a}, model_info: {input_cost_per_tokn: 1}",
+            "model_list[0].model_info.input_cost_per_tokn is not supported: \
+             prices other than input_cost_per_token and output_cost_per_token",
+        ),
+        (
+            "model_name: a, litellm_params: {model: a}, model_info: {base_modl: b}",
+            "model_list[0].model_info.base_modl is not a known setting; did you mean base_model?",
+        ),
+        (
+            "model_name: a, litellm_params: {model: a}, model_info: {access_groups: [b]}",
+            "model_list[0].model_info.access_groups is not supported: access groups of models",
+        ),
+        (
+            "model_name: a, litellm_params: {model: a}, model_info: {discoverable: false}",
+            "model_list[0].model_info.discoverable is not supported: hiding a model from the list of models",
+        ),
+        (
+            "model_name: a, litellm_params: {model: a}, model_info: {id: ''}",
+            "model_list[0].model_info.id must not be empty",
+        ),
+    ];
+    check(&cases, |entry| format!("model_list: [{{{entry}}}]"));
+    let twice = "model_list: [{model_name: a, litellm_params: {model: a}, model_info: {id: x}}, \
+                 {model_name: b, litellm_params: {model: b}, model_info: {id: x}}]";
+    assert_eq!(error(twice), "model_list[1].model_info.id is the same as model_list[0]'s");
+}
+
+#[test]
+fn of_litellm_params() {
+    let cases = [
+        ("rpm: many", "rpm must be a whole number, zero or more"),
+        ("rpm: -1", "rpm must be a whole number, zero or more"),
+        ("rpm: 1.5", "rpm must be a whole number, zero or more"),
+        ("num_retries: 4294967296", "num_retries must be a whole number, zero or more"),
+        ("weight: -1", "weight must be a number, zero or more"),
+        ("weight: [1]", "weight must be a number, zero or more"),
+        ("timeout: 0", "timeout must be more than zero seconds"),
+        ("timeout: 5000000000", "timeout must be a number of seconds"),
+        ("timeout: 1e300", "timeout must be a number of seconds"),
+        ("timeout: 'nan'", "timeout must be a number, zero or more"),
+        ("drop_params: maybe", "drop_params must be true or false"),
+        ("mock_response: {a: b}", "mock_response must be a text"),
+        ("api_key: ''", "api_key must not be empty"),
+        ("api_key: 12345", "api_key must be a text: put it in quotes"),
+        ("api_key: [a]", "api_key must be a text"),
+        ("api_key: os.environ/not-a-name", "api_key is not the name of an environment variable"),
+        ("api_key: 'file:'", "api_key names no secret after the scheme"),
+        (
+            "api_key: 'vault:secret/openai'",
+            "api_key names a secret store that is not supported: expected env:, file: or aws-secretsmanager:",
+        ),
+        ("api_base: example.com", "api_base must be an http:// or https:// URL"),
+        ("api_base: 'https://'", "api_base must be an http:// or https:// URL"),
+        ("api_base: 'https://a b'", "api_base must be an http:// or https:// URL"),
+        (
+            "api_base: 'https://user:password@example.com'",
+            "api_base must not hold a user or password: put the credential in a field of its own",
+        ),
+        ("api_base: 'https://example.com?key=1'", "api_base must not hold a query or a fragment"),
+        ("api_version: os.environ/not-a-name", "api_version is not the name of an environment variable"),
+        ("region: [a]", "region must be a single value, not a list or a mapping"),
+        ("max_budget: 0", "max_budget is not supported: budgets of deployments"),
+        ("tags: [free]", "tags is not supported: routing by tag"),
+        (
+            "litellm_credential_name: a",
+            "litellm_credential_name is not supported: \
+             named credentials; write the credential or a reference to it in this entry",
+        ),
+        (
+            "temperature: 0.2",
+            "temperature is not supported: additions to every request; the client's own bytes are passed on",
+        ),
+        (
+            "cache_read_input_token_cost: 1",
+            "cache_read_input_token_cost is not supported: \
+             prices other than input_cost_per_token and output_cost_per_token",
+        ),
+        ("sk-1234: a", "(a name that is not shown) is not a known setting"),
+        ("auto_router_config: a", "auto_router_config is not supported: routers that choose a model"),
+    ];
+    for (field, expected) in cases {
+        let file = format!("model_list: [{{model_name: a, litellm_params: {{model: openai/a, {field}}}}}]");
+        assert_eq!(error(&file), format!("model_list[0].litellm_params.{expected}"), "{field}");
+    }
+}
+
+#[test]
+fn of_general_settings() {
+    let cases = [
+        ("master_key: [a]", "master_key must be a text"),
+        ("litellm_key_header_name: 'a b'", "litellm_key_header_name is not the name of a header"),
+        (
+            "custom_auth: a.b",
+            "custom_auth is not supported: authentication by another means than virtual keys",
+        ),
+        (
+            "store_model_in_db: true",
+            "store_model_in_db is not supported: \
+             models kept in a database; this file is the only place for models",
+        ),
+        (
+            "allow_requests_on_db_unavailable: true",
+            "allow_requests_on_db_unavailable is not supported: \
+             serving requests while keys cannot be checked; Keyturn fails closed",
+        ),
+        ("mastr_key: a", "mastr_key is not a known setting; did you mean master_key?"),
+        (
+            "key_management_system: hashicorp_vault",
+            "key_management_system must be aws_secret_manager or local: no other one is supported",
+        ),
+        (
+            "key_management_settings: {store_virtual_keys: true}",
+            "key_management_settings.store_virtual_keys is not supported: virtual keys in the secret manager",
+        ),
+        (
+            "key_management_settings: {hosted_key: []}",
+            "key_management_settings.hosted_key is not a known setting; did you mean hosted_keys?",
+        ),
+        (
+            "key_management_settings: {aws_role_name: a}",
+            "key_management_settings.aws_role_name is not supported: \
+             a role of its own for the secret manager; give the function's role the permission",
+        ),
+        (
+            "key_management_system: aws_secret_manager, key_management_settings: {aws_region_name: us-east-1}",
+            "key_management_settings.aws_region_name must be the region that the function runs in (AWS_REGION)",
+        ),
+        (
+            "key_management_system: aws_secret_manager, key_management_settings: {access_mode: all}",
+            "key_management_settings.access_mode must be read_only, read_and_write or write_only",
+        ),
+        (
+            "key_management_system: aws_secret_manager, master_key: os.environ/a#b",
+            "master_key names no secret after the scheme",
+        ),
+        (
+            "use_google_kms: true",
+            "use_google_kms is not supported: this key manager; \
+          use key_management_system: aws_secret_manager",
+        ),
+    ];
+    for (field, expected) in cases {
+        let file = with(&format!("general_settings: {{{field}}}"));
+        assert_eq!(error(&file), format!("general_settings.{expected}"), "{field}");
+    }
+    check(
+        &[
+            ("general_settings: []", "general_settings must be a mapping"),
+            (
+                "general_settings: {key_management_settings: 1}",
+                "general_settings.key_management_settings must be a mapping",
+            ),
+            ("environment_variables: [A]", "environment_variables must be a mapping"),
+            (
+                "environment_variables: {A: [b]}",
+                "environment_variables.A must be a single value, not a list or a mapping",
+            ),
+            (
+                "environment_variables: {A-B: c}",
+                "environment_variables.(a name that is not shown) is not the name of an environment variable",
+            ),
+        ],
+        with,
+    );
+}
+
+#[test]
+fn of_litellm_and_router_settings() {
+    let fallbacks = "must be a mapping with one entry: {model: [fallback, ...]}";
+    let cases = [
+        (
+            "litellm_settings: {max_budget: 10}",
+            "litellm_settings.max_budget is not supported: budgets over all keys",
+        ),
+        (
+            "litellm_settings: {callbacks: [otel, my_hooks.instance]}",
+            "litellm_settings.callbacks[1] is not supported: a callback that may do more than log",
+        ),
+        (
+            "litellm_settings: {ssl_verify: false}",
+            "litellm_settings.ssl_verify is not supported: connections without a check of the certificate",
+        ),
+        (
+            "litellm_settings: {drop_parms: true}",
+            "litellm_settings.drop_parms is not a known setting; did you mean drop_params?",
+        ),
+        (
+            "litellm_settings: {default_key_generate_params: {max_budget: 1}}",
+            "litellm_settings.default_key_generate_params is not supported: rules for making keys",
+        ),
+        (
+            "router_settings: {routing_strategy: least-busy}",
+            "router_settings.routing_strategy must be simple-shuffle: no other strategy is supported",
+        ),
+        (
+            "router_settings: {enable_tag_filtering: true}",
+            "router_settings.enable_tag_filtering is not supported: routing by tag, group or health",
+        ),
+        (
+            "router_settings: {retry_policy: {TimeoutErrorRetries: 3}}",
+            "router_settings.retry_policy is not supported: retries and cooldowns by kind of failure",
+        ),
+        ("router_settings: {fallbacks: {gpt: [gpt]}}", "router_settings.fallbacks must be a list"),
+        ("router_settings: {fallbacks: [gpt]}", &format!("router_settings.fallbacks[0] {fallbacks}")),
+        ("router_settings: {fallbacks: [{gpt: gpt}]}", &format!("router_settings.fallbacks[0] {fallbacks}")),
+        ("router_settings: {fallbacks: [{gpt: [{}]}]}", &format!("router_settings.fallbacks[0] {fallbacks}")),
+        (
+            "router_settings: {fallbacks: [{gpt: [gpt]}, {a: [gpt], b: [gpt]}]}",
+            &format!("router_settings.fallbacks[1] {fallbacks}"),
+        ),
+        ("router_settings: {fallbacks: [{gpt: []}]}", "router_settings.fallbacks[0] has no targets"),
+        (
+            "router_settings: {fallbacks: [{gpt: [claude]}]}",
+            "router_settings.fallbacks leads to claude, which model_list does not have",
+        ),
+        (
+            "litellm_settings: {fallbacks: [{'*': [gqt]}]}",
+            "litellm_settings.fallbacks leads to gqt, which model_list does not have; did you mean gpt?",
+        ),
+        (
+            "litellm_settings: {context_window_fallbacks: [{gpt: [big]}]}",
+            "litellm_settings.context_window_fallbacks leads to big, which model_list does not have",
+        ),
+        (
+            "router_settings: {default_fallbacks: [gpt, other]}",
+            "router_settings.default_fallbacks leads to other, which model_list does not have",
+        ),
+        (
+            "router_settings: {model_group_alias: {a: other}}",
+            "router_settings.model_group_alias leads to other, which model_list does not have",
+        ),
+        (
+            "router_settings: {model_group_alias: {a: b, b: gpt}}",
+            "router_settings.model_group_alias leads to b, which model_list does not have",
+        ),
+        (
+            "router_settings: {model_group_alias: {a: {model: gpt, hidden: true}}}",
+            "router_settings.model_group_alias hides an alias from the list of models, which is not supported",
+        ),
+        (
+            "router_settings: {model_group_alias: {a: [gpt]}}",
+            "router_settings.model_group_alias must be a mapping of an alias to a model",
+        ),
+    ];
+    check(&cases, with);
+}
