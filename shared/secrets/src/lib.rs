@@ -1,0 +1,24 @@
+//! Provider credentials: where they are stored, and the cache that keeps them at hand while they rotate.
+//!
+//! A configuration names a secret by a reference (`aws-secretsmanager:prod/providers#OPENAI_API_KEY`). The
+//! reference's scheme picks a [`SecretStore`] from the list in [`stores`]; the [`CredentialCache`] stands in
+//! front of all of them and is what the request path talks to.
+//!
+//! | scheme | store | configured by |
+//! |---|---|---|
+//! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
+//! | `env` | an environment variable | – |
+//! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
+
+mod cache;
+mod document;
+mod error;
+mod secret;
+mod store;
+pub mod stores;
+
+pub use cache::{CacheSettings, CacheStats, CredentialCache};
+pub use error::{Cause, SecretError};
+pub use secret::{Secret, SecretValue, Stage, VersionId};
+pub use store::SecretStore;
+pub use stores::Stores;

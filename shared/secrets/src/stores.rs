@@ -1,0 +1,121 @@
+//! The stores there are: one file each, one line each in the list below.
+
+mod aws_secrets_manager;
+mod environment;
+mod file;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use keyturn_ambient::Env;
+
+use crate::SecretStore;
+
+pub use aws_secrets_manager::AwsSecretsManager;
+pub use environment::Environment;
+pub use file::Files;
+
+/// What a store is built from.
+pub struct Surroundings {
+    /// The environment.
+    pub env: Arc<dyn Env>,
+    /// The HTTP client that everything shares.
+    pub http: reqwest::Client,
+}
+
+/// Builds a store.
+type Constructor = fn(&Surroundings) -> Arc<dyn SecretStore>;
+
+/// Every store: its scheme and how it is built.
+static STORES: &[(&str, Constructor)] = &[
+    (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
+    (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
+    (Files::SCHEME, |_| Arc::new(Files::new())),
+];
+
+/// A store, built when it is first asked for.
+type Lazy = LazyLock<Arc<dyn SecretStore>, Box<dyn FnOnce() -> Arc<dyn SecretStore> + Send>>;
+
+/// The stores by scheme. A store that no reference names is never built.
+pub struct Stores(Vec<(&'static str, Lazy)>);
+
+impl Stores {
+    /// Every store of the list.
+    #[must_use]
+    pub fn new(env: Arc<dyn Env>, http: &reqwest::Client) -> Self {
+        let found = Arc::new(Surroundings { env, http: http.clone() });
+        let lazy = |&(scheme, constructor): &(&'static str, Constructor)| {
+            let found = Arc::clone(&found);
+            let build: Box<dyn FnOnce() -> Arc<dyn SecretStore> + Send> =
+                Box::new(move || constructor(&found));
+            (scheme, LazyLock::new(build))
+        };
+        Self(STORES.iter().map(lazy).collect())
+    }
+
+    /// No store at all, to be filled by [`Stores::with`].
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a store; one with the same scheme is replaced.
+    #[must_use]
+    pub fn with(mut self, store: Arc<dyn SecretStore>) -> Self {
+        let scheme = store.scheme();
+        self.0.retain(|(other, _)| *other != scheme);
+        self.0.push((scheme, LazyLock::new(Box::new(move || store))));
+        self
+    }
+
+    /// The store of a scheme.
+    #[must_use]
+    pub fn find(&self, scheme: &str) -> Option<&Arc<dyn SecretStore>> {
+        self.0.iter().find(|(other, _)| *other == scheme).map(|(_, store)| &**store)
+    }
+}
+
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(scheme, _)| scheme)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn each_scheme_builds_the_store_that_answers_to_it() {
+        let http = keyturn_http::client().unwrap();
+        let stores = Stores::new(Arc::new(HashMap::new()), &http);
+        for (scheme, _) in STORES {
+            assert_eq!(stores.find(scheme).unwrap().scheme(), *scheme);
+        }
+        assert!(stores.find("vault").is_none());
+    }
+
+    #[test]
+    fn a_store_is_built_at_first_use_only() {
+        let http = keyturn_http::client().unwrap();
+        let env: Arc<dyn Env> = Arc::new(HashMap::new());
+        let stores = Stores::new(Arc::clone(&env), &http);
+        let untouched = Arc::strong_count(&env);
+        assert!(stores.find(Files::SCHEME).is_some());
+        assert_eq!(Arc::strong_count(&env), untouched);
+        assert!(stores.find(Environment::SCHEME).is_some());
+        assert_eq!(Arc::strong_count(&env), untouched + 1, "the environment's store holds it");
+    }
+
+    #[test]
+    fn a_store_can_be_replaced() {
+        let http = keyturn_http::client().unwrap();
+        let stores = Stores::new(Arc::new(HashMap::new()), &http);
+        let mine: Arc<dyn SecretStore> = Arc::new(Files::new());
+        let stores = stores.with(Arc::clone(&mine));
+        assert!(Arc::ptr_eq(stores.find("file").unwrap(), &mine));
+        assert_eq!(format!("{stores:?}"), r#"["aws-secretsmanager", "env", "file"]"#);
+    }
+}
