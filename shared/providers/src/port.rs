@@ -72,6 +72,11 @@ impl Credential {
         self
     }
 
+    /// The values of all fields.
+    pub fn values(&self) -> impl Iterator<Item = &SecretString> {
+        self.0.values()
+    }
+
     /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&SecretString> {

@@ -1,0 +1,341 @@
+//! What a process holds for as long as it lives, and how it is put together from configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyturn_ambient::{Clock, Env};
+use keyturn_config::{Config, ConfigError, ConfigSource, SecretRef, Settings, Value};
+use keyturn_http::ClientError;
+use keyturn_keys::{Admission, DynamoKeyStore, KeyError, KeyHash, KeyStore, VirtualKey};
+use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::attempt::Ask;
+use crate::auth::Door;
+use crate::deployment::Deployment;
+use crate::error::GatewayError;
+use crate::fallbacks::Fallbacks;
+use crate::log::{Level, Log, with_causes};
+use crate::router::{Cooldown, Router};
+
+/// What a gateway is made from.
+pub struct Options {
+    /// The environment.
+    pub env: Arc<dyn Env>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Takes the log lines.
+    pub sink: fn(&[u8]),
+    /// The client for every call.
+    pub http: reqwest::Client,
+    /// The configuration's place, before `KEYTURN_CONFIG`.
+    pub config: Option<String>,
+    /// The key store, before `KEYTURN_TABLE`.
+    pub keys: Option<Arc<dyn KeyStore>>,
+    /// The master key when neither the environment nor the configuration has one.
+    pub master_key: Option<SecretString>,
+}
+
+impl Options {
+    /// Everything from the environment.
+    ///
+    /// # Errors
+    ///
+    /// The HTTP client cannot be built.
+    pub fn new(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> Result<Self, LoadError> {
+        let http = keyturn_http::client()?;
+        Ok(Self { env, clock, sink, http, config: None, keys: None, master_key: None })
+    }
+}
+
+/// Why a gateway cannot start. Each names the setting to look at, and none shows a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The environment or the configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration file.
+    #[error("cannot read the configuration {path}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A secret that is needed before the first request.
+    #[error("{what} is not to be had")]
+    Secret {
+        /// What it was to be.
+        what: &'static str,
+        /// The store's refusal.
+        #[source]
+        source: SecretError,
+    },
+    /// Nobody serves this model.
+    #[error(
+        "model_list: {model_name}: litellm_params.model {model:?} names no provider that is supported; write it as <provider>/<model>"
+    )]
+    UnknownProvider {
+        /// The entry's `model_name`.
+        model_name: String,
+        /// Its `litellm_params.model`.
+        model: String,
+    },
+    /// The name of the variable that stands for an absent credential cannot be looked up.
+    #[error("model_list: {model_name}: the default credential {variable} cannot be looked up")]
+    DefaultCredential {
+        /// The entry's `model_name`.
+        model_name: String,
+        /// The variable.
+        variable: &'static str,
+    },
+    /// The place of the configuration.
+    #[error("the place of the configuration is a malformed secret reference")]
+    ConfigReference,
+    /// The header for keys.
+    #[error("general_settings.litellm_key_header_name is no header name")]
+    KeyHeader,
+    /// Nobody could use the gateway.
+    #[error("nothing opens the gateway: set KEYTURN_MASTER_KEY or KEYTURN_TABLE")]
+    NoKeys,
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// When an invocation ends: a Lambda function is stopped there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(pub(crate) Timestamp);
+
+/// The time that is kept back before a [`Deadline`], so that a timeout can still be told to the client.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The longest request when no timeout is configured: LiteLLM's `request_timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6000);
+
+/// The gateway: configuration, credentials, keys. One for each process; every request shares it.
+pub struct Gateway {
+    pub(crate) log: Log,
+    pub(crate) http: reqwest::Client,
+    pub(crate) door: Door,
+    pub(crate) router: Router,
+    /// In the order of the configuration.
+    pub(crate) deployments: Vec<Arc<Deployment>>,
+    pub(crate) fallbacks: Fallbacks,
+    pub(crate) credentials: CredentialCache,
+    pub(crate) keys: Option<Arc<dyn KeyStore>>,
+    pub(crate) num_retries: u32,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+    stream_timeout: Option<Duration>,
+    default_master_key: bool,
+}
+
+impl Gateway {
+    /// Puts a gateway together: reads the configuration, resolves what must be known at once, and starts reading
+    /// the rest, so that the first request finds it.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the setting. A provider's secret that cannot be read is no such error: it is logged, and
+    /// the requests that need it are refused until it can.
+    pub async fn load(options: Options) -> Result<Arc<Self>, LoadError> {
+        let Options { env, clock, sink, http, config, keys, master_key } = options;
+        let settings = Settings::from_env(env.as_ref())?;
+        let log = Log { level: settings.log_level.into(), sink };
+        let source = match config {
+            Some(text) => ConfigSource::read(&text).map_err(|_| LoadError::ConfigReference)?,
+            None => settings.config.clone(),
+        };
+        let cache_settings = CacheSettings {
+            soft_ttl: settings.credential_soft_ttl,
+            hard_ttl: settings.credential_hard_ttl,
+            ..CacheSettings::default()
+        };
+        let credentials =
+            CredentialCache::new(Stores::new(Arc::clone(&env), &http), Arc::clone(&clock), cache_settings);
+        let text = configuration(&source, &credentials).await?;
+        let config = Config::parse(&text, env.as_ref())?;
+        drop(text);
+        for warning in &config.warnings {
+            log.write(
+                Level::Warn,
+                clock.now(),
+                "configuration",
+                &ConfigWarning { path: &warning.path, why: &warning.why },
+            );
+        }
+
+        let deployments = config
+            .deployments
+            .into_iter()
+            .map(|entry| {
+                Deployment::new(entry, &config.general.lookup, config.litellm.drop_params).map(Arc::new)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = keys.or_else(|| {
+            let table = settings.table.clone()?;
+            let sdk = keyturn_http::aws::sdk_config(env.as_ref(), &http, "DYNAMODB");
+            let store = DynamoKeyStore::new(
+                aws_sdk_dynamodb::Client::new(&sdk),
+                table,
+                Arc::clone(&clock),
+                settings.key_cache,
+            );
+            Some(Arc::new(store) as Arc<dyn KeyStore>)
+        });
+
+        let references: Vec<SecretRef> =
+            deployments.iter().flat_map(|deployment| deployment.references().cloned()).collect();
+        let configured = settings.master_key.or(config.general.master_key);
+        let default_master_key = configured.is_none() && master_key.is_some();
+        // The warm-up and the master key share the same wait.
+        let (failed, master_key) = tokio::join!(prefetch(&credentials, references), async {
+            match configured {
+                None => Ok(master_key),
+                Some(Value::Literal(key)) => Ok(Some(key)),
+                Some(Value::Reference(reference)) => {
+                    let secret = credentials.get(&reference).await;
+                    let found = secret.map(|secret| Some(SecretString::from(secret.value.expose())));
+                    found.map_err(|source| LoadError::Secret { what: "the master key", source })
+                }
+            }
+        });
+        for error in failed {
+            log.write(
+                Level::Warn,
+                clock.now(),
+                "secret unavailable",
+                &Detail { detail: &with_causes(&error) },
+            );
+        }
+        let master_key = master_key?;
+        if master_key.is_none() && keys.is_none() {
+            return Err(LoadError::NoKeys);
+        }
+        let key_header = config.general.litellm_key_header_name.map(|name| name.parse());
+        let key_header = key_header.transpose().map_err(|_| LoadError::KeyHeader)?;
+
+        let router = config.router;
+        Ok(Arc::new(Self {
+            log,
+            http,
+            door: Door { master_key, key_header },
+            router: Router::new(
+                &deployments,
+                router.model_group_alias.into_iter().collect(),
+                Cooldown { allowed_fails: router.allowed_fails, time: router.cooldown_time },
+            ),
+            deployments,
+            fallbacks: Fallbacks {
+                general: router.fallbacks,
+                context_window: router.context_window_fallbacks,
+                content_policy: router.content_policy_fallbacks,
+                default: router.default_fallbacks,
+                max: router.max_fallbacks as usize,
+            },
+            credentials,
+            keys,
+            num_retries: router.num_retries,
+            clock,
+            timeout: router.timeout.or(config.litellm.request_timeout).unwrap_or(DEFAULT_TIMEOUT),
+            stream_timeout: router.stream_timeout,
+            default_master_key,
+        }))
+    }
+
+    /// The names that clients may ask for, wildcards as they are written.
+    #[must_use]
+    pub fn model_groups(&self) -> Vec<&str> {
+        self.router.groups()
+    }
+
+    /// Whether [`Options::master_key`] is the one that counts.
+    #[must_use]
+    pub fn uses_default_master_key(&self) -> bool {
+        self.default_master_key
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The time since `start`; zero when the clock was set back.
+    pub(crate) fn since(&self, start: Timestamp) -> Duration {
+        Duration::try_from(self.now().duration_since(start)).unwrap_or_default()
+    }
+
+    /// How long an attempt may take.
+    pub(crate) fn time_limit(&self, ask: &Ask<'_>, deployment: &Deployment, now: Timestamp) -> Duration {
+        let streamed = deployment.stream_timeout.or(self.stream_timeout).filter(|_| ask.facts.stream);
+        let limit = streamed.or(deployment.timeout).unwrap_or(self.timeout);
+        let Some(deadline) = ask.deadline else { return limit };
+        let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
+        limit.min(left.saturating_sub(LAST_WORDS))
+    }
+
+    /// Admits a request of a virtual key.
+    pub(crate) async fn admit(
+        &self,
+        hash: &KeyHash,
+        ask: &keyturn_keys::Ask<'_>,
+    ) -> Result<Admission, GatewayError> {
+        let Some(keys) = &self.keys else { return Err(GatewayError::UnknownKey { hash: hash.to_string() }) };
+        let admission = keys.admit(hash, ask).await.map_err(|error| self.key_refusal(hash, error))?;
+        self.credentials.generation(admission.generation);
+        Ok(admission)
+    }
+
+    /// The key, without anything asked of its limits.
+    pub(crate) async fn known(&self, hash: &KeyHash) -> Result<Arc<VirtualKey>, GatewayError> {
+        let Some(keys) = &self.keys else { return Err(GatewayError::UnknownKey { hash: hash.to_string() }) };
+        keys.authenticate(hash).await.map_err(|error| self.key_refusal(hash, error))
+    }
+
+    fn key_refusal(&self, hash: &KeyHash, error: KeyError) -> GatewayError {
+        if let KeyError::Unavailable(source) = &error {
+            self.warn("key store unavailable", &source.to_string());
+        }
+        GatewayError::Key { hash: hash.to_string(), error, now: self.now() }
+    }
+
+    /// A line for the operator.
+    pub(crate) fn warn(&self, message: &'static str, detail: &str) {
+        self.log.write(Level::Warn, self.now(), message, &Detail { detail });
+    }
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct ConfigWarning<'a> {
+    path: &'a str,
+    why: &'a str,
+}
+
+async fn configuration(source: &ConfigSource, credentials: &CredentialCache) -> Result<String, LoadError> {
+    match source {
+        ConfigSource::File(path) => std::fs::read_to_string(path)
+            .map_err(|source| LoadError::File { path: path.display().to_string(), source }),
+        ConfigSource::Secret(reference) => match credentials.get(reference).await {
+            Ok(secret) => Ok(secret.value.expose().to_owned()),
+            Err(source) => Err(LoadError::Secret { what: "the configuration (KEYTURN_CONFIG)", source }),
+        },
+    }
+}
+
+/// Reads every secret that the configuration names; those of the environment and of files cost nothing to read
+/// later, and one that is not set is no news.
+async fn prefetch(credentials: &CredentialCache, references: Vec<SecretRef>) -> Vec<SecretError> {
+    let remote: Vec<SecretRef> = references
+        .into_iter()
+        .filter(|reference| !matches!(reference.scheme.as_str(), "env" | "file"))
+        .collect();
+    credentials.prefetch(&remote).await.into_iter().map(|(_, error)| error).collect()
+}

@@ -1,0 +1,94 @@
+//! One invocation: event, answer, aftermath.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use keyturn_config::ResponseMode;
+use lambda_runtime::{Error, LambdaInvocation};
+
+use super::event::{self, Unreadable};
+use super::reply;
+use super::runtime_api::{INVOCATION_ID, RuntimeApi};
+use crate::answer::Answer;
+use crate::error::GatewayError;
+use crate::gateway::{Deadline, Gateway};
+use crate::routes::refuse;
+
+/// Takes an invocation from lambda_runtime and answers it.
+#[derive(Clone)]
+pub(super) struct Service {
+    gateway: Arc<Gateway>,
+    mode: ResponseMode,
+    api: RuntimeApi,
+}
+
+impl lambda_runtime::Service<LambdaInvocation> for Service {
+    type Response = ();
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
+        Box::pin(self.clone().serve(invocation))
+    }
+}
+
+impl Service {
+    pub(super) fn new(gateway: Arc<Gateway>, mode: ResponseMode, api: RuntimeApi) -> Self {
+        Self { gateway, mode, api }
+    }
+
+    /// A failure to deliver is the invocation's alone: the next one may do better.
+    async fn serve(self, invocation: LambdaInvocation) -> Result<(), Error> {
+        let id = invocation.context.request_id.clone();
+        let echo = invocation.parts.headers.get(INVOCATION_ID).cloned();
+        let outcome = match AssertUnwindSafe(self.answer(invocation)).catch_unwind().await {
+            Ok(Some((reply, streams, aftermath))) => {
+                let posted = self.api.respond(&id, echo, reply, streams).await;
+                if let Some(aftermath) = aftermath {
+                    aftermath.run().await;
+                }
+                posted
+            }
+            Ok(None) => self.api.fail(&id, echo, "UnknownEvent", FOREIGN_EVENT).await,
+            // The message may hold anything; the panic hook has written where it happened.
+            Err(_) => self.api.fail(&id, echo, "Panic", "The gateway panicked; see its log.").await,
+        };
+        if let Err(error) = outcome {
+            self.gateway.warn("answer not delivered", &error.to_string());
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &self,
+        invocation: LambdaInvocation,
+    ) -> Option<(reply::ReplyBody, bool, Option<crate::record::Aftermath>)> {
+        let (sender, answer) = match event::read(&invocation.body) {
+            Ok((sender, mut request)) => {
+                let deadline = i64::try_from(invocation.context.deadline).unwrap_or(i64::MAX);
+                if let Ok(deadline) = Timestamp::from_millisecond(deadline) {
+                    request.extensions_mut().insert(Deadline(deadline));
+                }
+                (sender, self.gateway.answer(request).await)
+            }
+            Err(Unreadable::Malformed(sender)) => (sender, refuse(GatewayError::MalformedEvent)),
+            Err(Unreadable::Foreign) => return None,
+        };
+        let Answer { response, aftermath } = answer;
+        let streams = reply::streams(self.mode, sender);
+        let body = if streams { reply::streamed(response) } else { reply::buffered(response, sender).await };
+        Some((body, streams, aftermath))
+    }
+}
+
+const FOREIGN_EVENT: &str =
+    "This function takes events of function URLs, API Gateway and Application Load Balancers.";

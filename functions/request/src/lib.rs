@@ -1,0 +1,41 @@
+//! The request function: the data plane.
+//!
+//! One pipeline without AWS types: key → admission → deployment → credential → upstream → bytes to the client →
+//! settlement. [`Gateway::answer`] is that pipeline; [`lambda`] puts it behind the Lambda Runtime API, and the
+//! `keyturn` binary behind plain HTTP.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `gateway` | what a process holds, and how it is put together from configuration |
+//! | `routes` | which path is which handler |
+//! | `auth` | where a key stands in a request, and what opens the gateway |
+//! | `completion` | a completion from key to settlement: retries and fallbacks |
+//! | `router` | which deployment serves a model; weights and cooldowns |
+//! | `fallbacks` | which model groups come next when one has failed |
+//! | `attempt` | one request to one deployment: credential, refusal, refresh, replay |
+//! | `stream` | upstream bytes → decoder → client bytes |
+//! | `redact` | takes our credentials out of what an upstream says of them |
+//! | `record` | what is known of a request in the end: the log line, the cost, the settlement |
+//! | `warm_up` | connections that are open before the first request |
+//! | `error` | every refusal, its status and its body |
+
+mod answer;
+mod attempt;
+mod auth;
+mod completion;
+mod deployment;
+mod error;
+mod fallbacks;
+mod gateway;
+pub mod lambda;
+pub mod log;
+mod models;
+mod record;
+mod redact;
+mod router;
+mod routes;
+mod stream;
+mod warm_up;
+
+pub use answer::{Answer, Body, MAX_BODY_BYTES};
+pub use gateway::{Gateway, LoadError, Options};
