@@ -1,0 +1,53 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An LLM gateway with LiteLLM's configuration, keys and clients, and no server to keep up.
+#[derive(Debug, Parser)]
+#[command(name = "keyturn", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do; `serve` when it is left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// `serve`'s own arguments.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What `keyturn` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the gateway over HTTP (the default).
+    Serve(Serve),
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The configuration, in LiteLLM's format: a path, or a secret reference (aws-secretsmanager:NAME).
+    #[arg(long, short, env = "KEYTURN_CONFIG", default_value = "config.yaml")]
+    pub config: String,
+    /// The address to listen on.
+    #[arg(long, env = "KEYTURN_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 lets the system choose.
+    #[arg(long, short, env = "KEYTURN_PORT", default_value_t = 4000)]
+    pub port: u16,
+    /// Where keys are kept.
+    #[arg(long, env = "KEYTURN_DATA_DIR", default_value = ".keyturn")]
+    pub data_dir: PathBuf,
+}
+
+impl Arguments {
+    /// How to serve, whether `serve` was spelled out or not.
+    #[must_use]
+    pub fn into_serve(self) -> Serve {
+        match self.command {
+            Some(Command::Serve(serve)) => serve,
+            None => self.serve,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Why the gateway did not start, in words for a terminal.
+
+use std::path::PathBuf;
+
+use keyturn_keys::KeyError;
+use keyturn_request::LoadError;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory or a file in it.
+    #[error("cannot use {path}")]
+    Data {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The embedded DynamoDB.
+    #[error("cannot open the key table: {0}")]
+    Table(String),
+    /// The first virtual key.
+    #[error("cannot make the first virtual key")]
+    FirstKey(#[source] KeyError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] keyturn_http::ClientError),
+    /// The configuration, or what it names.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Host and port.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Writes an error and its causes to standard error; red on a terminal.
+pub fn complain(error: &Error) {
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    anstream::eprintln!("{red}error{red:#}: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        anstream::eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}

@@ -1,0 +1,78 @@
+//! The master key and a first virtual key, made once and kept in the data directory, readable by their owner
+//! only.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use keyturn_keys::{KeyError, KeyStore, NewKey};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::Error;
+
+/// The alias of the first virtual key.
+const FIRST_ALIAS: &str = "first-key";
+
+/// Makes the data directory.
+pub(crate) fn directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| data(path, source))
+}
+
+/// The master key of the data directory; made when there is none.
+pub(crate) fn master_key(directory: &Path) -> Result<SecretString, Error> {
+    let path = directory.join("master-key");
+    match read(&path)? {
+        Some(key) => Ok(key),
+        None => {
+            let mut random = [0_u8; 24];
+            // The same source that the key store draws virtual keys from.
+            getrandom::fill(&mut random).map_err(|error| data(&path, std::io::Error::other(error)))?;
+            let key = SecretString::from(format!("sk-{}", BASE64_URL_SAFE_NO_PAD.encode(random)));
+            write(&path, &key)?;
+            Ok(key)
+        }
+    }
+}
+
+/// The first virtual key: the one in the data directory, if the table does not have it, is put back there.
+pub(crate) async fn virtual_key(directory: &Path, keys: &dyn KeyStore) -> Result<SecretString, Error> {
+    let path = directory.join("virtual-key");
+    let kept = read(&path)?;
+    let alias = Some(FIRST_ALIAS.to_owned());
+    let new = || NewKey { key: kept.clone(), key_alias: alias.clone(), ..NewKey::default() };
+    let made = match keys.create(new()).await {
+        // The alias belongs to a first key whose file is gone: its value cannot be had back.
+        Err(KeyError::Duplicate { field: "key_alias" }) => {
+            keys.create(NewKey { key_alias: None, ..new() }).await
+        }
+        other => other,
+    };
+    match (made, kept) {
+        (Ok((key, _)), _) => {
+            write(&path, &key)?;
+            Ok(key)
+        }
+        (Err(KeyError::Duplicate { field: "key" }), Some(key)) => Ok(key),
+        (Err(error), _) => Err(Error::FirstKey(error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<SecretString>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(SecretString::from)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(data(path, error)),
+    }
+}
+
+fn write(path: &Path, key: &SecretString) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| writeln!(file, "{}", key.expose_secret())).map_err(|source| data(path, source))
+}
+
+fn data(path: &Path, source: std::io::Error) -> Error {
+    Error::Data { path: PathBuf::from(path), source }
+}
