@@ -1,0 +1,103 @@
+# Keyturn's verbs. Each does its own set-up; a Rust toolchain, Python 3 and make are all that must be there.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+TOOLS := $(CURDIR)/target/tools
+FUNCTIONS := request
+CARGO_DENY := 0.20.2
+# `make build TARGET=aarch64-unknown-linux-gnu` builds for that processor; empty is this machine's.
+TARGET ?=
+# Arguments of `make run`: `make run ARGS='--port 8080'`.
+ARGS ?=
+# The port of `make watch`.
+WATCH_PORT ?= 9000
+
+# make says here whether a person is watching; $(shell) cannot, its output is a pipe.
+BOLD := $(if $(MAKE_TERMOUT),$(shell printf '\033[1m'))
+PLAIN := $(if $(MAKE_TERMOUT),$(shell printf '\033[0m'))
+
+.PHONY: help run test lint build watch bench venv fmt requirements
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  $(BOLD)make %-14s$(PLAIN) %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n  make build TARGET=aarch64-unknown-linux-gnu   for deployment on arm64, from any machine\n'
+	@printf '  make run ARGS='"'"'--port 8080'"'"'                   arguments for keyturn\n'
+
+run: ## Serve the gateway on 127.0.0.1:4000, with keys kept in .keyturn/
+	@cargo run --bin keyturn -- serve $(ARGS)
+
+test: $(VENV)/.tests ## Run every test, end-to-end ones included
+	cargo build --workspace --bins
+	cargo test --workspace
+
+lint: $(VENV)/.tests $(TOOLS)/.cargo-deny ## Check formatting, lints, dependencies, the template and the Python tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny check bans licenses sources
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/ruff check --no-cache tests/python
+	$(BIN)/ruff format --no-cache --check tests/python
+
+build: $(if $(TARGET),$(VENV)/.watch) ## Build each function's bootstrap into target/lambda/<function>/, and a zip
+ifeq ($(TARGET),)
+	cargo build --release $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
+	@for function in $(FUNCTIONS); do \
+	    mkdir -p "target/lambda/$$function"; \
+	    cp "target/release/$$function" "target/lambda/$$function/bootstrap"; \
+	done
+else
+	PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
+	    $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
+endif
+	@for function in $(FUNCTIONS); do \
+	    cd "$(CURDIR)/target/lambda/$$function"; \
+	    $(PYTHON) -m zipfile -c bootstrap.zip bootstrap; \
+	    printf 'target/lambda/%s/bootstrap: %s bytes, zipped %s\n' "$$function" $$(wc -c < bootstrap) $$(wc -c < bootstrap.zip); \
+	done
+
+watch: $(VENV)/.watch ## Serve the functions as Lambda does, for `cargo lambda invoke`
+	cargo build --workspace --bins
+	PATH="$(BIN):$$PATH" KEYTURN_CONFIG="$(CURDIR)/config.yaml" KEYTURN_MASTER_KEY=sk-1234 \
+	    cargo lambda watch --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT) --ignore-changes
+
+bench: build ## Measure the request function: cold start, warm requests, streams, memory, size
+	cargo run --quiet --package keyturn-tests --example bench -- target/lambda/request
+
+venv: $(VENV)/.tests ## Make the Python environment of the tests
+
+fmt: $(VENV)/.tests ## Format everything
+	cargo fmt --all
+	$(BIN)/ruff check --no-cache --fix-only --quiet tests/python
+	$(BIN)/ruff format --no-cache --quiet tests/python
+
+requirements: ## Pin the newest Python packages anew, with hashes (needs uv)
+	cd tests && for name in requirements requirements-watch; do \
+	    uv pip compile --quiet --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+	        $$name.in --output-file $$name.txt; \
+	done
+
+$(VENV)/bin/python:
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tests: tests/requirements.txt | $(VENV)/bin/python
+$(VENV)/.watch: tests/requirements-watch.txt | $(VENV)/bin/python
+
+# Installed anew when what is pinned changes. `pip` draws its progress bar on a terminal only.
+$(VENV)/.tests $(VENV)/.watch:
+	@echo "Installing $<"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar $(if $(BOLD),on,off) \
+	    --require-hashes --only-binary :all: --requirement $<
+	@touch $@
+
+# The one on PATH if there is one, else our own.
+$(TOOLS)/.cargo-deny:
+	@mkdir -p $(TOOLS)
+	@command -v cargo-deny > /dev/null || cargo install --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY)
+	@touch $@

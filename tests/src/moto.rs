@@ -1,0 +1,184 @@
+//! AWS Secrets Manager: the moto server from `.venv`, behind a proxy that counts the calls.
+//!
+//! moto checks no signatures, so these helpers send a fixed one; its credential scope names the service. One of
+//! its faults to know: after a stage was moved ([`Moto::move_stage`]), a read that names no stage still gets the
+//! old version, so readers name `AWSCURRENT`.
+
+use serde_json::{Value, json};
+
+use crate::http::Client;
+use crate::process::{Process, Start};
+use crate::proxy::Proxy;
+use crate::python;
+
+/// The region of everything in this server.
+pub const REGION: &str = "us-east-1";
+
+/// The running server.
+#[derive(Debug)]
+pub struct Moto {
+    process: Process,
+    direct: String,
+    proxy: Proxy,
+    client: Client,
+}
+
+impl Moto {
+    /// Starts an empty server and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn start() -> Self {
+        let process = Process::start(&Start {
+            program: python::program("moto_server"),
+            // The system chooses the port; moto's web server prints the one it got.
+            arguments: ["-H", "127.0.0.1", "-p", "0"].map(str::to_owned).to_vec(),
+            environment: vec![("PYTHONUNBUFFERED".into(), "1".into()), ("NO_COLOR".into(), "1".into())],
+            directory: std::env::temp_dir(),
+        });
+        let listening = "Running on ";
+        let line = process.line("its address", |line| line.text.contains(listening)).await;
+        let at = line.text.find(listening).map_or(0, |at| at + listening.len());
+        let direct = line.text[at..].trim().to_owned();
+        let proxy = Proxy::start(&direct).await;
+        Self { process, direct, proxy, client: Client::default() }
+    }
+
+    /// The endpoint, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.proxy.url()
+    }
+
+    /// How many calls of one operation (`GetSecretValue`) came through [`Self::url`].
+    #[must_use]
+    pub fn requests(&self, operation: &str) -> u64 {
+        self.proxy.calls(operation)
+    }
+
+    /// How many reads of secret values came: `GetSecretValue` and `BatchGetSecretValue`.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.requests("GetSecretValue") + self.requests("BatchGetSecretValue")
+    }
+
+    /// While down, every call through [`Self::url`] is answered 503.
+    pub fn outage(&self, down: bool) {
+        self.proxy.outage(down);
+    }
+
+    /// Makes a secret; returns its version id.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn create_secret(&self, name: &str, value: &str) -> String {
+        let answer = self.call("CreateSecret", &json!({"Name": name, "SecretString": value})).await;
+        text(&answer, "VersionId")
+    }
+
+    /// Stores a new value under the given stages (`AWSCURRENT`, `AWSPENDING`); returns its version id.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn put_secret(&self, name: &str, value: &str, stages: &[&str]) -> String {
+        let ask = json!({"SecretId": name, "SecretString": value, "VersionStages": stages});
+        text(&self.call("PutSecretValue", &ask).await, "VersionId")
+    }
+
+    /// Moves a stage from one version to another, as the last step of a rotation does.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn move_stage(&self, name: &str, stage: &str, from: &str, to: &str) {
+        let ask = json!({
+            "SecretId": name,
+            "VersionStage": stage,
+            "RemoveFromVersionId": from,
+            "MoveToVersionId": to,
+        });
+        self.call("UpdateSecretVersionStage", &ask).await;
+    }
+
+    /// Reads a secret's current value, uncounted.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn read_secret(&self, name: &str) -> String {
+        let ask = json!({"SecretId": name, "VersionStage": "AWSCURRENT"});
+        text(&self.call("GetSecretValue", &ask).await, "SecretString")
+    }
+
+    /// Forgets everything.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn reset(&self) {
+        let url = format!("{}/moto-api/reset", self.direct);
+        let answer = self.client.post_json(&url, None, &json!({})).await;
+        assert_eq!(answer.status, 200, "moto refused to reset: {}", answer.text());
+    }
+
+    /// Calls Secrets Manager past the proxy, so that the test's own calls are not counted.
+    async fn call(&self, operation: &str, body: &Value) -> Value {
+        let target = format!("secretsmanager.{operation}");
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/secretsmanager/aws4_request, \
+             SignedHeaders=host, Signature=0"
+        );
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", target.as_str()),
+        ];
+        let answer = self.client.send(::http::Method::POST, &self.direct, &headers, body.to_string()).await;
+        let refused = format!("moto refused {operation}: {}\n{}", answer.text(), self.process.output());
+        assert_eq!(answer.status, 200, "{refused}");
+        answer.json()
+    }
+}
+
+fn text(answer: &Value, field: &str) -> String {
+    let value = answer[field].as_str();
+    value.unwrap_or_else(|| panic!("no {field} in moto's answer")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::http::Method;
+
+    #[tokio::test]
+    async fn reads_through_the_proxy_are_counted_and_ours_are_not() {
+        let moto = Moto::start().await;
+        let first = moto.create_secret("prod/x", "one").await;
+        let second = moto.put_secret("prod/x", "two", &["AWSPENDING"]).await;
+        assert_eq!(moto.read_secret("prod/x").await, "one");
+        moto.move_stage("prod/x", "AWSCURRENT", &first, &second).await;
+        assert_eq!(moto.read_secret("prod/x").await, "two");
+        assert_eq!(moto.reads(), 0);
+
+        let authorization = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request";
+        let headers = [
+            ("authorization", authorization),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "secretsmanager.GetSecretValue"),
+        ];
+        let url = moto.url();
+        let ask = r#"{"SecretId":"prod/x","VersionStage":"AWSCURRENT"}"#;
+        let read = || moto.client.send(Method::POST, &url, &headers, ask);
+        let answer = read().await.json();
+        assert_eq!((&answer["SecretString"], &answer["VersionId"]), (&json!("two"), &json!(second)));
+        moto.outage(true);
+        assert_eq!(read().await.status, 503);
+        moto.outage(false);
+        moto.reset().await;
+        assert_eq!(read().await.json()["__type"], "ResourceNotFoundException");
+        assert_eq!(moto.reads(), 3);
+    }
+}

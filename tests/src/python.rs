@@ -1,0 +1,44 @@
+//! The Python side: `.venv` at the root of the workspace, made by `make venv`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::binaries::workspace;
+use crate::within;
+
+/// A program of the virtual environment: `python`, `pytest`, `moto_server`.
+///
+/// # Panics
+///
+/// When there is no such environment, saying how to make it.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let path = workspace().join(".venv").join("bin").join(name);
+    assert!(path.exists(), "{} is missing: run `make venv`", path.display());
+    path
+}
+
+/// Runs one file of `tests/python` under pytest, with `environment` and nothing else of ours in its
+/// environment.
+///
+/// # Panics
+///
+/// When a test in it fails, with pytest's output.
+pub async fn pytest(file: &str, environment: &[(&str, &str)]) {
+    let run = Command::new(program("python"))
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"])
+        .arg(Path::new("tests").join("python").join(file))
+        .current_dir(workspace())
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = within("pytest", run).await.expect("pytest starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{file} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr));
+}
