@@ -17,6 +17,8 @@ TARGET ?=
 ARGS ?=
 # The port of `make watch`.
 WATCH_PORT ?= 9000
+# How functions answer under `make watch`: `cargo lambda invoke` shows buffered answers only, function URLs stream too.
+WATCH_MODE ?= buffered
 
 # make says here whether a person is watching; $(shell) cannot, its output is a pipe.
 BOLD := $(if $(MAKE_TERMOUT),$(shell printf '\033[1m'))
@@ -44,7 +46,7 @@ lint: $(VENV)/.tests $(TOOLS)/.cargo-deny ## Check formatting, lints, dependenci
 	$(BIN)/ruff check --no-cache tests/python
 	$(BIN)/ruff format --no-cache --check tests/python
 
-build: $(if $(TARGET),$(VENV)/.watch) ## Build each function's bootstrap into target/lambda/<function>/, and a zip
+build: $(if $(TARGET),$(VENV)/.watch) ## Build each function's package into target/lambda/<function>/, and its zip
 ifeq ($(TARGET),)
 	cargo build --release $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
 	@for function in $(FUNCTIONS); do \
@@ -55,19 +57,22 @@ else
 	PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
 	    $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
 endif
+	@cp config.yaml target/lambda/request/
 	@for function in $(FUNCTIONS); do \
 	    cd "$(CURDIR)/target/lambda/$$function"; \
-	    $(PYTHON) -m zipfile -c bootstrap.zip bootstrap; \
-	    printf 'target/lambda/%s/bootstrap: %s bytes, zipped %s\n' "$$function" $$(wc -c < bootstrap) $$(wc -c < bootstrap.zip); \
+	    $(PYTHON) -m zipfile -c "../$$function.zip" *; \
+	    printf 'target/lambda/%s/bootstrap: %s bytes; %s.zip: %s\n' \
+	        "$$function" "$$(wc -c < bootstrap)" "$$function" "$$(wc -c < "../$$function.zip")"; \
 	done
 
 watch: $(VENV)/.watch ## Serve the functions as Lambda does, for `cargo lambda invoke`
 	cargo build --workspace --bins
-	PATH="$(BIN):$$PATH" KEYTURN_CONFIG="$(CURDIR)/config.yaml" KEYTURN_MASTER_KEY=sk-1234 \
+	PATH="$(BIN):$$PATH" KEYTURN_CONFIG="$(CURDIR)/config.yaml" KEYTURN_MASTER_KEY=sk-1234 KEYTURN_RESPONSE_MODE=$(WATCH_MODE) \
 	    cargo lambda watch --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT) --ignore-changes
 
-bench: build ## Measure the request function: cold start, warm requests, streams, memory, size
-	cargo run --quiet --package keyturn-tests --example bench -- target/lambda/request
+bench: build ## Measure the request function beside the least function that forwards bytes
+	cargo build --release --package keyturn-limit
+	cargo run --quiet --package keyturn-tests --example bench -- target/lambda/request/bootstrap target/release/limit
 
 venv: $(VENV)/.tests ## Make the Python environment of the tests
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::process::{Process, Start};
 use crate::response::{FunctionError, Response, Whole};
 use crate::runtime_api::{FUNCTION_NAME, RuntimeApi};
+use crate::server::Acknowledge;
 use crate::within;
 
 /// What the Lambda service sets for an OS-only runtime (AWS Lambda documentation, "Defined runtime environment
@@ -65,10 +66,7 @@ impl Environment {
     ///
     /// When the initialisation fails, with what the function wrote.
     pub async fn start(binary: &Path, environment: &[(&str, &str)]) -> Self {
-        match Self::try_start(binary, environment).await {
-            Ok(environment) => environment,
-            Err(InitFailure { error, output, .. }) => panic!("the function did not start: {error}\n{output}"),
-        }
+        started(Self::try_start(binary, environment).await)
     }
 
     /// As [`Self::start`], for a function that may fail to start.
@@ -81,7 +79,7 @@ impl Environment {
     ///
     /// When neither happens within [`crate::GUARD`].
     pub async fn try_start(binary: &Path, environment: &[(&str, &str)]) -> Result<Self, InitFailure> {
-        Self::launch(binary, environment, RuntimeApi::address).await
+        Self::launch(binary, environment, RuntimeApi::address, Acknowledge::Lazily).await
     }
 
     /// As [`Self::start`], with the Runtime API where `cargo lambda watch` has it: `AWS_LAMBDA_RUNTIME_API` is
@@ -91,20 +89,29 @@ impl Environment {
     ///
     /// When the initialisation fails, with what the function wrote.
     pub async fn start_as_cargo_lambda(binary: &Path, environment: &[(&str, &str)]) -> Self {
-        match Self::launch(binary, environment, RuntimeApi::cargo_lambda_address).await {
-            Ok(environment) => environment,
-            Err(InitFailure { error, output, .. }) => panic!("the function did not start: {error}\n{output}"),
-        }
+        let address = RuntimeApi::cargo_lambda_address;
+        started(Self::launch(binary, environment, address, Acknowledge::Lazily).await)
+    }
+
+    /// As [`Self::start`], under a Runtime API that acknowledges every piece at once, so that a client without
+    /// TCP_NODELAY does not stall: for comparisons that are not about that.
+    ///
+    /// # Panics
+    ///
+    /// When the initialisation fails, with what the function wrote.
+    pub async fn start_acknowledging(binary: &Path, environment: &[(&str, &str)]) -> Self {
+        started(Self::launch(binary, environment, RuntimeApi::address, Acknowledge::AtOnce).await)
     }
 
     async fn launch(
         binary: &Path,
         environment: &[(&str, &str)],
         address: fn(&RuntimeApi) -> String,
+        acknowledge: Acknowledge,
     ) -> Result<Self, InitFailure> {
         let concurrency = environment.iter().find(|(name, _)| *name == "AWS_LAMBDA_MAX_CONCURRENCY");
         let concurrency = concurrency.and_then(|(_, value)| value.parse().ok()).unwrap_or(1);
-        let api = RuntimeApi::start(concurrency).await;
+        let api = RuntimeApi::start_with(concurrency, acknowledge).await;
         let task_root = tempfile::tempdir().expect("a temporary directory");
         let task_root_path = task_root.path().to_string_lossy().into_owned();
         let address = address(&api);
@@ -192,6 +199,13 @@ impl Environment {
         self.api.shut_down();
         self.process.signal("TERM").await;
         self.process.exit().await.1
+    }
+}
+
+fn started(launched: Result<Environment, InitFailure>) -> Environment {
+    match launched {
+        Ok(environment) => environment,
+        Err(InitFailure { error, output, .. }) => panic!("the function did not start: {error}\n{output}"),
     }
 }
 

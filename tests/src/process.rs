@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -154,6 +155,17 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(kibibytes * 1024)
+    }
+
+    /// The CPU time of all its threads that still run. `None` where /proc does not tell (and off Linux).
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let tasks = std::fs::read_dir(Path::new("/proc").join(self.pid.to_string()).join("task")).ok()?;
+        let nanoseconds = tasks.filter_map(|task| {
+            let schedstat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        });
+        Some(Duration::from_nanos(nanoseconds.sum()))
     }
 }
 

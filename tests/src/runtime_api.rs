@@ -23,7 +23,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc, on
 use tokio::time::Instant;
 
 use crate::response::{Chunk, FunctionError, Head, Mode, Response, buffered, prelude};
-use crate::server::{Body, Hangup, Server, full, json as json_answer};
+use crate::server::{Acknowledge, Body, Hangup, Server, full, json as json_answer};
 
 mod routes;
 
@@ -112,6 +112,11 @@ impl RuntimeApi {
     /// Starts the API for an environment that takes `concurrency` invocations at once (1, save on Lambda
     /// Managed Instances).
     pub async fn start(concurrency: usize) -> Self {
+        Self::start_with(concurrency, Acknowledge::Lazily).await
+    }
+
+    /// As [`Self::start`], with a say in when the answers' pieces are acknowledged.
+    pub async fn start_with(concurrency: usize, acknowledge: Acknowledge) -> Self {
         let (queue, events) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             slots: Arc::new(Semaphore::new(concurrency)),
@@ -124,10 +129,8 @@ impl RuntimeApi {
             phase: watch::Sender::new(Phase::default()),
         });
         let handler_shared = Arc::clone(&shared);
-        let server = Server::start(move |request, hangup| {
-            routes::answer(Arc::clone(&handler_shared), request, hangup)
-        })
-        .await;
+        let handler = move |request, hangup| routes::answer(Arc::clone(&handler_shared), request, hangup);
+        let server = Server::start_with(handler, acknowledge).await;
         Self { shared, server }
     }
 

@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
@@ -30,6 +33,55 @@ impl Hangup {
     pub async fn now(&self) {
         self.0.notify_one();
         std::future::pending::<()>().await;
+    }
+}
+
+/// When a server acknowledges what it has received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// As the system likes: after up to 40 ms, when there is nothing to send along. A client that waits for it
+    /// before it sends more (Nagle's algorithm) stalls.
+    Lazily,
+    /// With every read. No client stalls.
+    AtOnce,
+}
+
+/// A connection that acknowledges as it is told.
+struct Acknowledging {
+    stream: TcpStream,
+    acknowledge: Acknowledge,
+}
+
+impl AsyncRead for Acknowledging {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if self.acknowledge == Acknowledge::AtOnce {
+            // The system forgets the option now and then (tcp(7)), so it is set with every read.
+            let _ = socket2::SockRef::from(&self.stream).set_tcp_quickack(true);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Acknowledging {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -51,12 +103,25 @@ impl Server {
         H: Fn(Request<Incoming>, Hangup) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        Self::start_with(handler, Acknowledge::Lazily).await
+    }
+
+    /// As [`Self::start`], with a say in when data is acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// When no port can be had.
+    pub async fn start_with<H, F>(handler: H, acknowledge: Acknowledge) -> Self
+    where
+        H: Fn(Request<Incoming>, Hangup) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = listener.local_addr().expect("the port just bound");
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, handler.clone()));
+                connections.spawn(serve(stream, handler.clone(), acknowledge));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -82,7 +147,7 @@ impl Drop for Server {
     }
 }
 
-async fn serve<H, F>(stream: TcpStream, handler: H)
+async fn serve<H, F>(stream: TcpStream, handler: H, acknowledge: Acknowledge)
 where
     H: Fn(Request<Incoming>, Hangup) -> F,
     F: Future<Output = Response<Body>>,
@@ -94,8 +159,8 @@ where
         let answer = handler(request, hangup.clone());
         async { Ok::<_, Infallible>(answer.await) }
     });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let io = TokioIo::new(Acknowledging { stream, acknowledge });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
     tokio::select! {
         // A broken connection is the peer's affair; whoever cares sees its body end early.
         _ = connection => {}

@@ -51,14 +51,23 @@ pub(super) async fn buffered(response: Response<Body>, sender: Sender) -> ReplyB
         Err(_) => (BASE64_STANDARD.encode(&body), true),
     };
     let mut reply = json!({"statusCode": head.status.as_u16(), "body": body, "isBase64Encoded": base64});
+    let headers = joined(&head.headers);
+    match sender {
+        Sender::LoadBalancer { multi_value: true } => {
+            let lists = headers.into_iter().map(|(name, value)| (name, json!([value])));
+            reply["multiValueHeaders"] = Value::Object(lists.collect());
+        }
+        Sender::LoadBalancer { multi_value: false } | Sender::RestApi => {
+            reply["headers"] = Value::Object(headers)
+        }
+        Sender::FunctionUrl | Sender::HttpApi => {
+            reply["headers"] = Value::Object(headers);
+            // AWS can do without; `cargo lambda watch` cannot.
+            reply["cookies"] = json!([]);
+        }
+    }
     if let Sender::LoadBalancer { .. } = sender {
         reply["statusDescription"] = json!(head.status.to_string());
-    }
-    if sender == (Sender::LoadBalancer { multi_value: true }) {
-        let lists = joined(&head.headers).into_iter().map(|(name, value)| (name, json!([value])));
-        reply["multiValueHeaders"] = Value::Object(lists.collect());
-    } else {
-        reply["headers"] = Value::Object(joined(&head.headers));
     }
     ReplyBody { head: None, body: Body::Whole(reply.to_string().into()) }
 }
