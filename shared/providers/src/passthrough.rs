@@ -161,6 +161,10 @@ impl<M: Meter> Decoder for Passthrough<M> {
         result
     }
 
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
     fn usage(&self) -> Option<&Usage> {
         self.meter.usage()
     }

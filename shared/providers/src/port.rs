@@ -161,6 +161,9 @@ pub trait Decoder: Send {
     /// The stream ended before its terminal event.
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Failure>;
 
+    /// Whether the terminal event has come: nothing that follows would be for the client.
+    fn is_over(&self) -> bool;
+
     /// The tokens counted so far.
     fn usage(&self) -> Option<&Usage>;
 }

@@ -142,6 +142,7 @@ pub(crate) fn credential_refused(surface: Surface) -> Failure {
 /// An error whose body is not in the provider's format (HTML, empty): its status with words of ours, or `said`,
 /// the upstream's own when it had any.
 pub(crate) fn synthesised(surface: Surface, status: StatusCode, said: Option<&str>) -> Failure {
+    let upstreams = status;
     let status = client_status(status);
     let (refusal, kind, code) = match status.as_u16() {
         402 => (Refusal::RateLimited, "insufficient_quota", "insufficient_quota"),
@@ -153,7 +154,7 @@ pub(crate) fn synthesised(surface: Surface, status: StatusCode, said: Option<&st
     let message = match said.map(str::trim).filter(|said| !said.is_empty()) {
         Some(said) => &said[..said.floor_char_boundary(MAX_MESSAGE)],
         None => {
-            ours = format!("The upstream answered with status {} and no readable error.", status.as_u16());
+            ours = format!("The upstream answered with status {} and no readable error.", upstreams.as_u16());
             &ours
         }
     };

@@ -115,6 +115,32 @@ impl Serialize for Both<'_, '_> {
     }
 }
 
+/// The assistant turn that the model is to go on with, without an end by the user: an open tool loop, or the
+/// start of an answer. Where its first turn stands.
+fn open_turn(turns: &[Turn<'_>]) -> Option<usize> {
+    let closed = turns.iter().rposition(|turn| turn.role != "assistant" && turn.results.is_empty());
+    let start = closed.map_or(0, |at| at + 1);
+    let offset = turns.get(start..)?.iter().position(|turn| turn.role == "assistant")?;
+    Some(start + offset)
+}
+
+/// May the model think by budget here? Anthropic refuses it when the assistant turn that goes on does not start
+/// with a thought (<https://platform.claude.com/docs/en/build-with-claude/extended-thinking>).
+pub(super) fn may_take_budget(turns: &[Turn<'_>]) -> bool {
+    open_turn(turns)
+        .and_then(|at| turns.get(at)?.blocks.first())
+        .is_none_or(|first| matches!(first, Block::Verbatim(_)))
+}
+
+/// Takes the thoughts out of the assistant turn that goes on: it may have none when it goes on without thinking.
+pub(super) fn forget_thoughts(turns: &mut Vec<Turn<'_>>) {
+    let Some(start) = open_turn(turns) else { return };
+    for turn in turns.iter_mut().skip(start) {
+        turn.blocks.retain(|block| !matches!(block, Block::Verbatim(_)));
+    }
+    turns.retain(|turn| !turn.results.is_empty() || !turn.blocks.is_empty());
+}
+
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]

@@ -10,13 +10,17 @@ use crate::port::Call;
 
 /// The longest tool name (`^[a-zA-Z0-9_-]{1,128}$`).
 const MAX_NAME: usize = 128;
+/// The longest ending that keeps two names apart: `_` and a `u32`.
+const MAX_SUFFIX: usize = 11;
 
 /// Gives each string its own valid one. A valid string keeps itself when it is registered first.
 #[derive(Debug, Default)]
 pub(super) struct Renames<'a> {
     given: HashMap<Cow<'a, str>, Cow<'a, str>>,
     taken: HashSet<Cow<'a, str>>,
-    next: HashMap<String, u32>,
+    /// Stem → the number of its last ending. A stem leaves room for any ending, so that no two stems ever try
+    /// the same name and each stem tries each number once: many clashes stay linear.
+    last: HashMap<String, u32>,
 }
 
 impl<'a> Renames<'a> {
@@ -28,12 +32,10 @@ impl<'a> Renames<'a> {
         let base = if is_valid(name) { name.clone() } else { Cow::Owned(sanitise(name)) };
         let mut own = base.clone();
         while !self.taken.insert(own.clone()) {
-            // Counting on from where the last clash stopped keeps many clashes linear.
-            let count = self.next.entry(base.to_string()).or_insert(1);
+            let stem = &base[..base.len().min(MAX_NAME - MAX_SUFFIX)];
+            let count = self.last.entry(stem.to_owned()).or_insert(1);
             *count += 1;
-            let suffix = format!("_{count}");
-            let keep = base.len().min(MAX_NAME - suffix.len());
-            own = Cow::Owned([&base[..keep], &suffix].concat());
+            own = Cow::Owned(format!("{stem}_{count}"));
         }
         self.given.insert(name.clone(), own.clone());
         own
@@ -131,17 +133,35 @@ mod tests {
         assert_ne!(cut[0], cut[1]);
     }
 
+    /// One of many characters that no name may have.
+    fn other_char(n: u32) -> char {
+        char::from_u32(0x4e00 + n).unwrap()
+    }
+
+    /// How many endings were tried for `names`, which must all come out apart.
+    fn tries(names: &[String]) -> usize {
+        let mut renames = of_tools(names.iter().map(|name| Cow::Borrowed(name.as_str())));
+        let own: HashSet<_> = names.iter().map(|name| renames.of(&Cow::Borrowed(name.as_str()))).collect();
+        assert_eq!(own.len(), names.len());
+        assert!(own.iter().all(|name| is_valid(name)));
+        renames.last.values().map(|last| *last as usize - 1).sum()
+    }
+
     #[test]
-    fn many_clashes_are_linear() {
-        let list: Vec<Cow<'_, str>> = (0..60_000_u32)
-            .map(|n| {
-                format!("{}\u{1}", char::from_u32(0x4e00 + n % 20_000).unwrap_or('x'))
-                    .repeat(1 + n as usize / 20_000)
-            })
-            .map(Cow::Owned)
-            .collect();
-        let mut renames = of_tools(list.iter().cloned());
-        let own: HashSet<_> = list.iter().map(|name| renames.of(name)).collect();
-        assert_eq!(own.len(), list.len());
+    fn each_clash_tries_one_ending() {
+        let short: Vec<String> = (0..3000).map(|n| other_char(n).to_string()).collect();
+        assert_eq!(tries(&short), 2999);
+
+        // Bases that differ only where an ending replaces them.
+        let cut = |n: u32, last: char| format!("{}{n:04}{last}", "x".repeat(123));
+        let long: Vec<String> = (0..3000).flat_map(|n| [cut(n, '.'), cut(n, '/')]).collect();
+        assert_eq!(tries(&long), 3000);
+    }
+
+    #[test]
+    fn an_ending_that_is_taken_is_tried_once() {
+        let taken = (2..1002).map(|n| format!("a_b_{n}"));
+        let names: Vec<String> = taken.chain((0..1000).map(|n| format!("a{}b", other_char(n)))).collect();
+        assert_eq!(tries(&names), 1000 + 999);
     }
 }

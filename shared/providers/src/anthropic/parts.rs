@@ -79,7 +79,7 @@ pub(super) fn translate(at: usize, array: &RawValue, place: Place) -> Result<Vec
             }
             ("image_url", Place::User | Place::ToolResult) => Some(Block::Image {
                 source: image(part.image_url).ok_or_else(|| {
-                    wrong(&format!("{}.image_url", field()), "must be an http(s) URL or base64 image data")
+                    wrong(&format!("{}.image_url", field()), "must be an https URL or base64 image data")
                 })?,
                 cache_control: part.cache_control,
             }),
@@ -130,7 +130,7 @@ pub(super) fn is_replayable(raw: &RawValue) -> bool {
     })
 }
 
-/// `image_url`, an object with a `url` or, from some clients, the URL itself.
+/// `image_url`, an object with a `url` or, from some clients, the URL itself. Anthropic fetches from https only.
 fn image(raw: Option<&RawValue>) -> Option<Source<'_>> {
     let raw = raw?;
     let url = match json::string(raw) {
@@ -141,7 +141,7 @@ fn image(raw: Option<&RawValue>) -> Option<Source<'_>> {
         let (media_type, data) = base64_data(url)?;
         return media_type.starts_with("image/").then_some(Source::Base64 { media_type, data });
     }
-    (url.starts_with("https://") || url.starts_with("http://")).then_some(Source::Url { url })
+    url.starts_with("https://").then_some(Source::Url { url })
 }
 
 fn document<'a>(file: File<'a>, cache_control: Option<&'a RawValue>) -> Option<Block<'a>> {

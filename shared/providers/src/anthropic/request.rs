@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::messages::{self, Block, Turn};
-use super::thinking::{self, Plan, Thinking};
+use super::thinking::{self, Around, Thinking};
 use super::tools::{self, Tool, ToolChoice};
 use crate::json::{self, Text};
 use crate::port::{BadRequest, Call, ProviderError};
@@ -157,17 +157,25 @@ pub(super) fn translate(call: &Call<'_>) -> Result<Bytes, ProviderError> {
             None => default_max,
         };
 
-    let native_thinking = take("thinking");
-    let effort = take("reasoning_effort");
-    let plan = plan(native_thinking, effort, limits, max_tokens)?;
-    let (temperature, top_p, top_k) =
-        sampling(take("temperature"), take("top_p"), take("top_k"), limits, plan.manual)?;
-
+    let own = take("thinking").map(thinking::own).transpose()?;
+    let own_budget = own.as_ref().is_some_and(thinking::Own::has_budget);
     let mut names = tools::names(take("tools"))?;
     let choice =
-        tools::choice(take("tool_choice"), take("parallel_tool_calls"), &mut names, limits, plan.manual)?;
+        tools::choice(take("tool_choice"), take("parallel_tool_calls"), &mut names, limits, own_budget)?;
     let messages = take("messages").ok_or_else(|| wrong("messages", "is missing"))?;
-    let (system, messages) = messages::translate(messages.get(), &mut names, limits)?;
+    let (system, mut messages) = messages::translate(messages.get(), &mut names, limits)?;
+
+    let around = Around {
+        forced_tool: choice.as_ref().is_some_and(ToolChoice::forces),
+        budget_allowed: messages::may_take_budget(&messages),
+        max_tokens,
+    };
+    let plan = thinking::plan(own, take("reasoning_effort"), around, limits)?;
+    if plan.gave_up {
+        messages::forget_thoughts(&mut messages);
+    }
+    let (temperature, top_p, top_k) =
+        sampling(take("temperature"), take("top_p"), take("top_k"), limits, plan.thinks)?;
 
     let output_config = output_config(take("output_config"), take("response_format"), plan.effort, limits)?;
     let user = take("user");
@@ -204,42 +212,20 @@ pub(super) fn translate(call: &Call<'_>) -> Result<Bytes, ProviderError> {
     Ok(out.into())
 }
 
-fn plan<'a>(
-    native: Option<&'a RawValue>,
-    effort: Option<&'a RawValue>,
-    limits: Limits,
-    max_tokens: u64,
-) -> Result<Plan<'a>, BadRequest> {
-    if let Some(native) = native {
-        #[derive(serde::Deserialize)]
-        struct Typed<'a> {
-            #[serde(borrow)]
-            r#type: Text<'a>,
-        }
-        let typed: Typed<'a> = serde_json::from_str(native.get())
-            .map_err(|_| wrong("thinking", "must be an object with a type"))?;
-        let manual = typed.r#type.0 == "enabled";
-        return Ok(Plan { thinking: Some(Thinking::Native(native)), effort: None, manual });
-    }
-    let Some(effort) = effort else { return Ok(Plan::default()) };
-    let name = json::string(effort).ok_or_else(|| wrong("reasoning_effort", "must be a string"))?;
-    let plan = thinking::plan(&name, limits.abilities, max_tokens)
-        .ok_or_else(|| wrong("reasoning_effort", "must be none, minimal, low, medium, high, xhigh or max"))?;
-    if plan.thinking.is_some() && !limits.abilities.reasoning {
-        return Ok(limits.refuse("reasoning_effort", "is not supported by this model")?.unwrap_or_default());
-    }
-    Ok(plan)
-}
-
 type Sampling<'a> = (Option<f64>, Option<f64>, Option<&'a RawValue>);
 
-/// A model without sampling parameters, or one that thinks by budget, answers 400 to them: they are left out.
+/// Sampling parameters are preferences: those that the model would answer with a 400 are left out.
+///
+/// - A model without sampling parameters gets none.
+/// - While it thinks, by budget or adaptively, only a `top_p` from 0.95 on is taken beside the default temperature.
+/// - Since Opus 4.1 `temperature` and `top_p` exclude each other. The one at its default, 1, says nothing and
+///   goes; when both say something, `temperature` stays, as Anthropic advises to alter only that.
 fn sampling<'a>(
     temperature: Option<&'a RawValue>,
     top_p: Option<&'a RawValue>,
     top_k: Option<&'a RawValue>,
     limits: Limits,
-    manual: bool,
+    thinks: bool,
 ) -> Result<Sampling<'a>, BadRequest> {
     let number = |raw: Option<&RawValue>, field| {
         raw.map(|raw| serde_json::from_str::<f64>(raw.get()).map_err(|_| wrong(field, "must be a number")))
@@ -250,15 +236,18 @@ fn sampling<'a>(
     if !limits.abilities.sampling_params {
         return Ok((None, None, None));
     }
-    if manual {
-        // Nucleus sampling is allowed beside a thinking budget, within 0.95 and 1.
+    if thinks {
         return Ok((None, top_p.filter(|p| *p >= 0.95), None));
     }
     if temperature.is_some_and(|temperature| temperature > 1.0) {
         temperature =
             limits.refuse("temperature", "must be between 0 and 1 for this provider")?.or(Some(1.0));
     }
-    Ok((temperature, top_p, top_k))
+    Ok(match (temperature, top_p) {
+        (Some(1.0), Some(p)) if p < 1.0 => (None, Some(p), top_k),
+        (Some(temperature), _) => (Some(temperature), None, top_k),
+        (None, top_p) => (None, top_p, top_k),
+    })
 }
 
 fn output_config<'a>(

@@ -390,6 +390,10 @@ impl Decoder for ChatDecoder {
         result
     }
 
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
     fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }

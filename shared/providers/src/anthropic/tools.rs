@@ -52,6 +52,13 @@ pub(super) struct ToolChoice<'a> {
     disable_parallel_tool_use: bool,
 }
 
+impl ToolChoice<'_> {
+    /// Must the model call a tool?
+    pub(super) fn forces(&self) -> bool {
+        matches!(self.r#type, "any" | "tool")
+    }
+}
+
 /// A request's tools under their new names, and the ids of its tool calls.
 #[derive(Debug, Default)]
 pub(super) struct Names<'a> {
@@ -154,13 +161,14 @@ fn schema(parameters: Option<&RawValue>) -> Option<Token<'_>> {
     }
 }
 
-/// Reads `tool_choice` and `parallel_tool_calls`.
+/// Reads `tool_choice` and `parallel_tool_calls`. `own_budget`: the client set a thinking budget itself, beside
+/// which Anthropic refuses a forced tool.
 pub(super) fn choice<'a>(
     choice: Option<&'a RawValue>,
     parallel: Option<&'a RawValue>,
     names: &mut Names<'a>,
     limits: Limits,
-    manual_thinking: bool,
+    own_budget: bool,
 ) -> Result<Option<ToolChoice<'a>>, BadRequest> {
     const FIELD: &str = "tool_choice";
     let one_at_a_time = match parallel.map(RawValue::get) {
@@ -183,8 +191,8 @@ pub(super) fn choice<'a>(
     }
     let refusal = if !limits.abilities.forced_tool_use {
         Some("cannot force a tool with this model")
-    } else if manual_thinking {
-        Some("cannot force a tool while the model thinks (reasoning_effort)")
+    } else if own_budget {
+        Some("cannot force a tool beside a thinking budget (`thinking`)")
     } else {
         None
     };

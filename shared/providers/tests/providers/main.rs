@@ -11,6 +11,7 @@
 
 mod anthropic_request;
 mod anthropic_stream;
+mod anthropic_thinking;
 mod errors;
 mod hostile;
 mod messages;
