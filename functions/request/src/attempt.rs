@@ -17,13 +17,14 @@ use keyturn_config::{SecretRef, Value};
 use keyturn_providers::{Call, Credential, Facts, ProviderError, Refusal, Reply, Surface, Target, mock};
 use keyturn_secrets::{Secret, SecretError, VersionId};
 use secrecy::SecretString;
+use tokio::time::Instant;
 
 use crate::deployment::Deployment;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::log::with_causes;
 use crate::redact::Redactor;
-use crate::stream::Upstream;
+use crate::stream::{Limit, Upstream};
 
 /// The longest answer that is not streamed, in bytes; a longer one is an upstream gone wrong.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -36,11 +37,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) body: &'a Bytes,
     pub(crate) headers: &'a HeaderMap,
-    /// The end of the invocation, when there is one.
-    pub(crate) deadline: Option<Timestamp>,
+    /// When it has to be over, if the invocation ends.
+    pub(crate) end: Option<Instant>,
 }
 
 impl<'a> Ask<'a> {
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+
     fn call(&self, target: &'a Target, now: Timestamp) -> Call<'a> {
         Call {
             surface: self.surface,
@@ -186,14 +191,14 @@ impl Gateway {
         let request = deployment.provider.request(&call, credential).map_err(|error| match error {
             ProviderError::BadRequest(error) => GatewayError::BadRequest(error),
             ProviderError::Misconfigured(what) => {
-                self.warn("deployment misconfigured", what);
+                self.warn("deployment misconfigured", &format!("deployment {}: {what}", deployment.id));
                 GatewayError::DeploymentMisconfigured
             }
         })?;
-        let limit = self.time_limit(ask, deployment, started);
+        let limit = self.time_limit(ask, deployment);
         let redactor = Redactor::new(credential);
         let exchange = self.exchange(&call, deployment, request, redactor, limit);
-        let outcome = tokio::time::timeout(limit, exchange).await;
+        let outcome = tokio::time::timeout_at(limit.next(), exchange).await;
         *waited += self.since(started);
         outcome.unwrap_or(Err(GatewayError::UpstreamTimeout))
     }
@@ -204,14 +209,15 @@ impl Gateway {
         deployment: &Deployment,
         request: http::Request<Bytes>,
         redactor: Redactor,
-        limit: Duration,
+        limit: Limit,
     ) -> Result<(HeaderMap, UpstreamAnswer), GatewayError> {
         let provider = deployment.provider;
         let request =
             reqwest::Request::try_from(request).map_err(|_| GatewayError::DeploymentMisconfigured)?;
         let response = self.http.execute(request).await.map_err(|error| {
             // The URL is the operator's; a key never stands in it, but it is not ours to print.
-            self.warn("upstream unreachable", &error.without_url().to_string());
+            let detail = format!("deployment {}: {}", deployment.id, with_causes(&error.without_url()));
+            self.warn("upstream unreachable", &detail);
             GatewayError::UpstreamUnreachable
         })?;
         let response = http::Response::<reqwest::Body>::from(response);
@@ -221,11 +227,14 @@ impl Gateway {
             let body = read(body, MAX_ERROR_BYTES).await.unwrap_or_default();
             return Err(redactor.failure(provider.failure(call, &head, &body)));
         }
-        if call.facts.stream && is_event_stream(&head) {
+        if call.facts.stream {
+            if !is_event_stream(&head) {
+                return Err(GatewayError::UpstreamDoesNotStream);
+            }
             let upstream = Upstream::open(body, provider.decoder(call, &head), redactor, limit).await?;
             return Ok((headers, UpstreamAnswer::Stream(Box::new(upstream))));
         }
-        let body = read(body, MAX_ANSWER_BYTES).await.ok_or(GatewayError::UpstreamUnreachable)?;
+        let body = read(body, MAX_ANSWER_BYTES).await?;
         let reply = provider.response(call, &head, body).map_err(|failure| redactor.failure(failure))?;
         Ok((headers, UpstreamAnswer::Whole(reply)))
     }
@@ -256,19 +265,22 @@ fn reached(headers: HeaderMap, answer: UpstreamAnswer, held: &Held, healed: bool
 /// Whether an answer to a streamed request streams. Some compatible servers leave the content type out.
 fn is_event_stream(head: &Parts) -> bool {
     let content_type = head.headers.get(http::header::CONTENT_TYPE);
-    content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    let expected = b"text/event-stream";
+    content_type.is_none_or(|value| {
+        value.as_bytes().get(..expected.len()).is_some_and(|found| found.eq_ignore_ascii_case(expected))
+    })
 }
 
-/// Reads a body to its end; `None` when it breaks off or is longer than `limit` bytes.
-async fn read(body: reqwest::Body, limit: usize) -> Option<Bytes> {
+/// Reads a body of at most `limit` bytes to its end.
+async fn read(body: reqwest::Body, limit: usize) -> Result<Bytes, GatewayError> {
     let mut body = std::pin::pin!(body.into_data_stream());
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.ok()?;
+        let chunk = chunk.map_err(|_| GatewayError::UpstreamUnreachable)?;
         if whole.len() + chunk.len() > limit {
-            return None;
+            return Err(GatewayError::UpstreamTooLong);
         }
         whole.extend_from_slice(&chunk);
     }
-    Some(whole.freeze())
+    Ok(whole.freeze())
 }

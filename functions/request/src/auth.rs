@@ -62,8 +62,7 @@ impl Door {
         }
         BARE_HEADERS
             .iter()
-            .find_map(|name| headers.get(*name))
-            .and_then(|value| optional_bearer(value.to_str().ok()?))
+            .find_map(|name| optional_bearer(headers.get(*name)?.to_str().ok()?))
             .ok_or(GatewayError::NoKey)
     }
 }

@@ -5,23 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use keyturn_keys::Admission;
-use keyturn_providers::{Facts, Refusal, Surface, inspect};
+use keyturn_providers::{BadRequest, Facts, Refusal, Surface, inspect};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Body, MAX_BODY_BYTES};
 use crate::attempt::{Ask, Reached, UpstreamAnswer};
 use crate::auth::Presented;
+use crate::deployment::Deployment;
 use crate::error::GatewayError;
 use crate::gateway::{Deadline, Gateway};
-use crate::record::{Aftermath, Figures, Open, Record, ServedBy, milliseconds};
+use crate::record::{Figures, Open, ServedBy, milliseconds, set};
+use crate::router::Candidate;
 use crate::stream::Outcome;
 
 /// The first pause before the same deployment is asked again; it doubles with each retry. Short, because the
 /// wait is billed time: LiteLLM holds a client for seconds here.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest name of a model, in bytes. A longer one is not a name, and does not belong into a log line.
+const MAX_MODEL_NAME: usize = 256;
 
 /// The tokens that an answer is taken to have, for the reservation, when the request sets no maximum.
 const ASSUMED_COMPLETION_TOKENS: u64 = 1024;
@@ -47,6 +51,8 @@ struct Way {
     retries: u32,
     fallbacks: u32,
     waited: Duration,
+    /// The deployment that was asked last, and the group it was asked for.
+    last: Option<(Arc<Deployment>, String)>,
 }
 
 impl Gateway {
@@ -55,13 +61,21 @@ impl Gateway {
         completion: Completion,
         request: Request<Bytes>,
     ) -> Answer {
-        let call_id = call_id(request.headers());
-        let record = Record { call_id: call_id.clone(), route: completion.route, ..Record::default() };
-        let mut open = Open::new(Arc::clone(self), record);
-        let mut admission = None;
+        let mut open = self.open(completion.route, request.headers());
         let mut way = Way::default();
-        let outcome = self.serve(&completion, &request, &mut open, &mut admission, &mut way).await;
+        let outcome = self.serve(&completion, &request, &mut open, &mut way).await;
 
+        let head = self.since(open.started);
+        open.note(|record| {
+            record.retries = way.retries;
+            record.fallbacks = way.fallbacks;
+            record.head_ms = milliseconds(head);
+            record.upstream_ms = milliseconds(way.waited);
+            if let Some((deployment, _)) = &way.last {
+                record.deployment = Some(deployment.id.clone());
+                record.provider = Some(deployment.provider.name());
+            }
+        });
         let (mut response, figures, served) = match outcome {
             Ok(served) => self.respond(served, &completion, &mut open),
             Err(error) => {
@@ -69,25 +83,19 @@ impl Gateway {
                 (error.into_response(Some(completion.surface)), Figures::Known(Outcome::default()), None)
             }
         };
-        let head = self.since(open.started);
         let headers = response.headers_mut();
-        set(headers, "x-litellm-call-id", &call_id);
+        if let Some((deployment, group)) = &way.last {
+            set(headers, "x-litellm-model-id", &deployment.id);
+            set(headers, "x-litellm-model-group", group);
+        }
         set(headers, "x-litellm-attempted-retries", &way.retries.to_string());
         set(headers, "x-litellm-attempted-fallbacks", &way.fallbacks.to_string());
-        for (name, value) in admission.iter().flat_map(|admission| &admission.rate_headers) {
+        for (name, value) in open.admission.iter().flat_map(|admission| &admission.rate_headers) {
             set(headers, name, value);
         }
         let overhead = milliseconds(head.saturating_sub(way.waited));
         set(headers, "x-litellm-overhead-duration-ms", &overhead.to_string());
-        let status = response.status().as_u16();
-        open.note(|record| {
-            record.status = status;
-            record.retries = way.retries;
-            record.fallbacks = way.fallbacks;
-            record.head_ms = milliseconds(head);
-            record.upstream_ms = milliseconds(way.waited);
-        });
-        Answer { response, aftermath: Some(Aftermath::new(open, figures, admission, served)) }
+        open.answer(response, figures, served)
     }
 
     /// Everything up to the upstream's answer.
@@ -96,7 +104,6 @@ impl Gateway {
         completion: &Completion,
         request: &Request<Bytes>,
         open: &mut Open,
-        admission: &mut Option<Admission>,
         way: &mut Way,
     ) -> Result<Served, GatewayError> {
         let headers = request.headers();
@@ -114,33 +121,57 @@ impl Gateway {
         };
         let facts = facts.map_err(GatewayError::BadRequest)?;
         let asked = facts.model.as_str();
+        if asked.len() > MAX_MODEL_NAME {
+            let message = format!("model: a name has at most {MAX_MODEL_NAME} bytes");
+            let param = Some("model".to_owned());
+            return Err(GatewayError::BadRequest(BadRequest { message, param, code: None }));
+        }
         let mut group = self.router.group(asked);
-        open.note(|record| {
-            record.model = Some(asked.to_owned());
-            record.stream = facts.stream;
-        });
         if let Presented::Virtual(hash) = presented {
-            let admitted = self.admit(&hash, &self.estimate(group, &facts)).await?;
-            open.note(|record| record.key_id = Some(admitted.key.id.to_string()));
-            let admitted = admission.insert(admitted);
-            if let Some(meant) = admitted.key.aliases.get(asked) {
+            open.note(|record| record.key_id = Some(hash.to_string()));
+            let admission = self.admit(&hash, &self.estimate(group, &facts, body)).await?;
+            // The key's stable id, which is not the hash of its value any more once it was regenerated.
+            open.note(|record| record.key_id = Some(admission.key.id.to_string()));
+            let admission = open.admission.insert(admission);
+            if let Some(meant) = admission.key.aliases.get(asked) {
                 group = self.router.group(meant);
             }
+            let group = group.to_owned();
+            return self.admitted(completion, request, &facts, &group, open, way).await;
         }
-        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
-        let ask = Ask { surface: completion.surface, facts: &facts, body, headers, deadline };
-        self.with_fallbacks(&ask, asked, group, completion.route, way).await
+        self.admitted(completion, request, &facts, group, open, way).await
     }
 
-    /// What a request is about to use, from above: the budget is reserved by it.
-    fn estimate<'f>(&self, group: &str, facts: &'f Facts) -> keyturn_keys::Ask<'f> {
-        let prompt = facts.estimated_prompt_tokens();
+    /// A request that may go on.
+    async fn admitted(
+        &self,
+        completion: &Completion,
+        request: &Request<Bytes>,
+        facts: &Facts,
+        group: &str,
+        open: &mut Open,
+        way: &mut Way,
+    ) -> Result<Served, GatewayError> {
+        open.note(|record| {
+            record.model = Some(facts.model.clone());
+            record.stream = facts.stream;
+        });
+        let end = request.extensions().get::<Deadline>().map(|deadline| self.end(*deadline));
+        let (surface, body, headers) = (completion.surface, request.body(), request.headers());
+        let ask = Ask { surface, facts, body, headers, end };
+        self.with_fallbacks(&ask, group, completion.route, way).await
+    }
+
+    /// What a request is about to use: the budget is reserved by it. The dearest deployment counts; a fallback, or a
+    /// model behind a key's own alias, may be dearer still, and an answer longer: settlement sets it right.
+    fn estimate<'f>(&self, group: &str, facts: &'f Facts, body: &Bytes) -> keyturn_keys::Ask<'f> {
+        let prompt = prompt_tokens(body);
         let completion = facts.max_tokens.unwrap_or(ASSUMED_COMPLETION_TOKENS).saturating_mul(facts.choices);
-        let candidates = self.router.candidates(group);
-        let cost = candidates.first().map_or(0.0, |candidate| {
+        let costs = self.router.candidates(group).into_iter().map(|candidate| {
             let target = candidate.deployment.target(candidate.wildcard.as_deref());
             candidate.deployment.estimate(&target.model, prompt, completion)
         });
+        let cost = costs.fold(0.0, f64::max);
         keyturn_keys::Ask { model: &facts.model, tokens: prompt.saturating_add(completion), cost }
     }
 
@@ -148,24 +179,24 @@ impl Gateway {
     async fn with_fallbacks(
         &self,
         ask: &Ask<'_>,
-        asked: &str,
         group: &str,
         route: &'static str,
         way: &mut Way,
     ) -> Result<Served, GatewayError> {
         let mut queue = VecDeque::from([group.to_owned()]);
         let mut seen = vec![group.to_owned()];
-        let mut last = GatewayError::UnknownModel { model: asked.to_owned(), route };
-        let mut first = true;
+        let mut last = GatewayError::UnknownModel { model: ask.facts.model.clone(), route };
+        let mut falls_back = false;
         while let Some(group) = queue.pop_front() {
-            if !std::mem::take(&mut first) {
-                way.fallbacks += 1;
-            }
-            let error = match self.with_retries(ask, &group, way).await {
+            let Some(candidates) = self.candidates(&group) else { continue };
+            way.fallbacks += u32::from(std::mem::replace(&mut falls_back, true));
+            let error = match self.with_retries(ask, &group, candidates, way).await {
                 Ok(served) => return Ok(served),
-                Err(Some(error)) => error,
-                Err(None) => continue,
+                Err(error) => error,
             };
+            if ask.is_out_of_time() {
+                return Err(error);
+            }
             for next in self.fallbacks.after(&group, &error) {
                 if !seen.contains(next) && seen.len() <= self.fallbacks.max {
                     seen.push(next.clone());
@@ -177,21 +208,23 @@ impl Gateway {
         Err(last)
     }
 
-    /// One model group: another deployment after each failure that another may not have. `Err(None)`: there is
-    /// no such group.
+    /// The deployments of a group; `None` when there is no such group.
+    fn candidates(&self, group: &str) -> Option<Vec<Candidate>> {
+        let candidates = self.router.candidates(self.router.group(group));
+        (!candidates.is_empty()).then_some(candidates)
+    }
+
+    /// One model group: another deployment after each failure that another may not have.
     async fn with_retries(
         &self,
         ask: &Ask<'_>,
         group: &str,
+        mut candidates: Vec<Candidate>,
         way: &mut Way,
-    ) -> Result<Served, Option<GatewayError>> {
-        let mut candidates = self.router.candidates(self.router.group(group));
-        if candidates.is_empty() {
-            return Err(None);
-        }
+    ) -> Result<Served, GatewayError> {
         candidates.retain(|one| one.deployment.serves(ask.surface));
         if candidates.is_empty() {
-            return Err(Some(GatewayError::SurfaceUnsupported { model: group.to_owned() }));
+            return Err(GatewayError::SurfaceUnsupported { model: group.to_owned() });
         }
         let mut tried = Vec::new();
         let mut last: Option<GatewayError> = None;
@@ -202,15 +235,14 @@ impl Gateway {
             let candidate = match self.router.pick(&candidates, &tried, again, self.now()) {
                 Ok(candidate) => candidate,
                 Err(retry_after) => {
-                    return Err(Some(
-                        last.unwrap_or(GatewayError::CoolingDown { model: group.to_owned(), retry_after }),
-                    ));
+                    let model = group.to_owned();
+                    return Err(last.unwrap_or(GatewayError::CoolingDown { model, retry_after }));
                 }
             };
             let deployment = &candidate.deployment;
-            if last.is_some() {
+            if let Some(error) = last {
                 if retries == deployment.num_retries.unwrap_or(self.num_retries) {
-                    return Err(last);
+                    return Err(error);
                 }
                 retries += 1;
                 way.retries += 1;
@@ -221,6 +253,7 @@ impl Gateway {
             } else {
                 tried.push(deployment.id.clone());
             }
+            way.last = Some((Arc::clone(deployment), group.to_owned()));
             let target = deployment.target(candidate.wildcard.as_deref());
             let attempt = match &deployment.mock_response {
                 Some(text) => self.mocked(ask, &target, text),
@@ -228,16 +261,15 @@ impl Gateway {
             };
             let error = match attempt {
                 Ok(reached) => {
-                    let model = target.into_owned().model;
-                    return Ok(Served {
-                        reached,
-                        by: ServedBy { deployment: Arc::clone(deployment), model },
-                    });
+                    let (deployment, model) = (Arc::clone(deployment), target.model.clone());
+                    let by = ServedBy { deployment, model, prompt_tokens: prompt_tokens(ask.body) };
+                    return Ok(Served { reached, by });
                 }
                 Err(error) => error,
             };
-            if !error.is_retryable() {
-                return Err(Some(error));
+            // Running out of the invocation's time says nothing about the deployment.
+            if !error.is_retryable() || ask.is_out_of_time() {
+                return Err(error);
             }
             self.router.note_failure(deployment, self.now(), rest(&error));
             last = Some(error);
@@ -254,8 +286,6 @@ impl Gateway {
         let Served { reached, by } = served;
         let deployment = &by.deployment;
         open.note(|record| {
-            record.deployment = Some(deployment.id.clone());
-            record.provider = Some(deployment.provider.name());
             record.secret_version = reached.version.as_ref().map(ToString::to_string);
             record.healed = reached.healed;
         });
@@ -266,11 +296,11 @@ impl Gateway {
                 if let Some(cost) = reply.usage.as_ref().and_then(|usage| deployment.cost(&by.model, usage)) {
                     set(&mut headers, "x-litellm-response-cost", &cost.to_string());
                 }
-                (Body::from(reply.body), Figures::Known(Outcome { usage: reply.usage, error: None }))
+                (Body::from(reply.body), Figures::Known(Outcome { usage: reply.usage, ..Outcome::default() }))
             }
             UpstreamAnswer::Mock(stream) => {
                 streams(&mut headers);
-                let outcome = Outcome { usage: Some(stream.usage), error: None };
+                let outcome = Outcome { usage: Some(stream.usage), ..Outcome::default() };
                 (Body::Stream(Box::pin(futures_util::stream::iter(stream.events))), Figures::Known(outcome))
             }
             UpstreamAnswer::Stream(upstream) => {
@@ -282,8 +312,6 @@ impl Gateway {
                 )
             }
         };
-        set(&mut headers, "x-litellm-model-id", &deployment.id);
-        set(&mut headers, "x-litellm-model-group", &deployment.group);
         let mut response = Response::new(body);
         *response.headers_mut() = headers;
         (response, figures, Some(by))
@@ -301,13 +329,9 @@ fn rest(error: &GatewayError) -> Option<Duration> {
     }
 }
 
-/// The caller's own call id, if it is a plain one, else a new one.
-fn call_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-litellm-call-id").and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    given.filter(plain).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+/// A rough count of a prompt's tokens: four bytes each.
+fn prompt_tokens(body: &Bytes) -> u64 {
+    u64::try_from(body.len().div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// A missing content type is taken for JSON: some clients leave it out.
@@ -322,11 +346,4 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn streams(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-}
-
-/// Sets a header, unless the value cannot stand in one.
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
-    }
 }

@@ -14,6 +14,9 @@ use crate::router::Cooldown;
 /// Failures are counted within windows of this length, as LiteLLM counts them.
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 
+/// The longest rest that an upstream may ask for: what it says of itself is not to be trusted with more.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 pub(crate) struct Deployment {
     /// `model_info.id`, or one made from the entry: `x-litellm-model-id`.
     pub(crate) id: String,
@@ -166,7 +169,7 @@ impl Deployment {
         }
         health.failures += 1;
         if rest.is_some() || health.failures > cooldown.allowed_fails {
-            health.cooled_until = now + rest.unwrap_or_default().max(cooldown.time).min(FAILURE_WINDOW);
+            health.cooled_until = now + rest.unwrap_or_default().min(LONGEST_REST).max(cooldown.time);
             health.failures = 0;
         }
     }

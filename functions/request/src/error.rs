@@ -34,6 +34,8 @@ pub(crate) enum GatewayError {
     UnsupportedMediaType,
     /// Over [`crate::MAX_BODY_BYTES`].
     BodyTooLarge,
+    /// The client's body broke off, or came too slowly.
+    BodyUnreadable,
     /// HTTP does not allow what stands in the event: a header with a newline, a broken base64 body.
     MalformedEvent,
     /// No such route.
@@ -60,6 +62,12 @@ pub(crate) enum GatewayError {
     UpstreamUnreachable,
     /// The upstream took longer than its timeout.
     UpstreamTimeout,
+    /// The upstream answered a request for a stream with a whole document.
+    UpstreamDoesNotStream,
+    /// The upstream's answer is longer than any real one.
+    UpstreamTooLong,
+    /// The gateway panicked.
+    Panic,
 }
 
 /// The parts of an error that both formats are made from.
@@ -86,6 +94,7 @@ impl GatewayError {
             Self::UpstreamAuth
             | Self::UpstreamUnreachable
             | Self::UpstreamTimeout
+            | Self::UpstreamDoesNotStream
             | Self::CredentialUnavailable
             | Self::DeploymentMisconfigured
             | Self::CoolingDown { .. } => true,
@@ -102,7 +111,10 @@ impl GatewayError {
             | Self::Method { .. }
             | Self::UnknownModel { .. }
             | Self::NoModel { .. }
-            | Self::SurfaceUnsupported { .. } => false,
+            | Self::SurfaceUnsupported { .. }
+            | Self::UpstreamTooLong
+            | Self::BodyUnreadable
+            | Self::Panic => false,
         }
     }
 
@@ -141,12 +153,17 @@ impl GatewayError {
             Self::UpstreamAuth => "upstream_auth_error",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamDoesNotStream => "upstream_does_not_stream",
+            Self::UpstreamTooLong => "upstream_too_long",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::Panic => "panic",
         }
     }
 
     /// The response, in the client's format. LiteLLM's authentication errors are OpenAI-shaped on every surface.
     pub(crate) fn into_response(self, surface: Option<Surface>) -> Response<Body> {
         let anthropic = surface == Some(Surface::Messages) && !self.is_about_the_key();
+        let is_our_credential = matches!(self, Self::UpstreamAuth);
         let told = match self {
             Self::Upstream(failure) => {
                 return respond(failure.status, failure.headers, failure.body.into());
@@ -154,7 +171,9 @@ impl GatewayError {
             other => other.tell(),
         };
         let body = if anthropic {
-            error_body::anthropic(error_body::anthropic_kind(told.status), &told.message)
+            // Anthropic has no word for a gateway's credential.
+            let kind = if is_our_credential { told.kind } else { error_body::anthropic_kind(told.status) };
+            error_body::anthropic(kind, &told.message)
         } else {
             error_body::openai(&told.message, told.kind, told.param.as_deref(), told.code.as_deref())
         };
@@ -239,7 +258,7 @@ impl GatewayError {
             Self::CredentialUnavailable => ours("The gateway's provider credential is unavailable."),
             Self::DeploymentMisconfigured => ours("The gateway's deployment of this model is misconfigured."),
             Self::CoolingDown { model, retry_after } => {
-                let seconds = retry_after.as_secs().max(1);
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
                 let mut told = Told {
                     status: StatusCode::TOO_MANY_REQUESTS,
                     kind: "rate_limit_error",
@@ -250,7 +269,8 @@ impl GatewayError {
                     ),
                     headers: HeaderMap::new(),
                 };
-                told.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+                told.headers
+                    .insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
                 told
             }
             Self::UpstreamAuth => upstream(
@@ -269,6 +289,24 @@ impl GatewayError {
                 "The provider did not answer in time.",
             ),
             Self::Upstream(_) => upstream(StatusCode::BAD_GATEWAY, "upstream_error", "The provider failed."),
+            Self::UpstreamDoesNotStream => upstream(
+                StatusCode::BAD_GATEWAY,
+                "upstream_error",
+                "The provider did not answer with a stream.",
+            ),
+            Self::UpstreamTooLong => {
+                upstream(StatusCode::BAD_GATEWAY, "upstream_error", "The provider's answer is too long.")
+            }
+            Self::BodyUnreadable => Told {
+                param: Some("request_body".to_owned()),
+                ..invalid(StatusCode::BAD_REQUEST, "The request body broke off or came too slowly.")
+            },
+            Self::Panic => Told {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                kind: "internal_server_error",
+                code: Some("500".to_owned()),
+                ..ours("The gateway failed.")
+            },
         }
     }
 }

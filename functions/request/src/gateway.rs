@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, ConfigSource, SecretRef, Settings, Value};
+use keyturn_config::{Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, Value};
 use keyturn_http::ClientError;
 use keyturn_keys::{Admission, DynamoKeyStore, KeyError, KeyHash, KeyStore, VirtualKey};
 use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
 use secrecy::SecretString;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::attempt::Ask;
 use crate::auth::Door;
@@ -19,6 +20,7 @@ use crate::error::GatewayError;
 use crate::fallbacks::Fallbacks;
 use crate::log::{Level, Log, with_causes};
 use crate::router::{Cooldown, Router};
+use crate::stream::Limit;
 
 /// What a gateway is made from.
 pub struct Options {
@@ -45,7 +47,7 @@ impl Options {
     ///
     /// The HTTP client cannot be built.
     pub fn new(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> Result<Self, LoadError> {
-        let http = keyturn_http::client()?;
+        let http = keyturn_http::client_through_proxy(env.as_ref())?;
         Ok(Self { env, clock, sink, http, config: None, keys: None, master_key: None })
     }
 }
@@ -53,9 +55,17 @@ impl Options {
 /// Why a gateway cannot start. Each names the setting to look at, and none shows a secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The environment or the configuration.
+    /// An environment variable.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Settings(#[from] ConfigError),
+    /// What stands in the configuration.
+    #[error("{place}: {source}")]
+    Config {
+        /// The file, or the reference to the secret.
+        place: String,
+        /// What is wrong.
+        source: ConfigError,
+    },
     /// The configuration file.
     #[error("cannot read the configuration {path}")]
     File {
@@ -66,7 +76,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A secret that is needed before the first request.
-    #[error("{what} is not to be had")]
+    #[error("cannot read {what}")]
     Secret {
         /// What it was to be.
         what: &'static str,
@@ -132,6 +142,7 @@ pub struct Gateway {
     timeout: Duration,
     stream_timeout: Option<Duration>,
     default_master_key: bool,
+    pub(crate) response_mode: ResponseMode,
 }
 
 impl Gateway {
@@ -158,7 +169,8 @@ impl Gateway {
         let credentials =
             CredentialCache::new(Stores::new(Arc::clone(&env), &http), Arc::clone(&clock), cache_settings);
         let text = configuration(&source, &credentials).await?;
-        let config = Config::parse(&text, env.as_ref())?;
+        let config = Config::parse(&text, env.as_ref())
+            .map_err(|source_error| LoadError::Config { place: place(&source), source: source_error })?;
         drop(text);
         for warning in &config.warnings {
             log.write(
@@ -244,6 +256,7 @@ impl Gateway {
             timeout: router.timeout.or(config.litellm.request_timeout).unwrap_or(DEFAULT_TIMEOUT),
             stream_timeout: router.stream_timeout,
             default_master_key,
+            response_mode: settings.response_mode,
         }))
     }
 
@@ -269,12 +282,16 @@ impl Gateway {
     }
 
     /// How long an attempt may take.
-    pub(crate) fn time_limit(&self, ask: &Ask<'_>, deployment: &Deployment, now: Timestamp) -> Duration {
+    pub(crate) fn time_limit(&self, ask: &Ask<'_>, deployment: &Deployment) -> Limit {
         let streamed = deployment.stream_timeout.or(self.stream_timeout).filter(|_| ask.facts.stream);
-        let limit = streamed.or(deployment.timeout).unwrap_or(self.timeout);
-        let Some(deadline) = ask.deadline else { return limit };
-        let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-        limit.min(left.saturating_sub(LAST_WORDS))
+        Limit { idle: streamed.or(deployment.timeout).unwrap_or(self.timeout), end: ask.end }
+    }
+
+    /// When a request that came with this deadline has to be over, with time for the last words.
+    pub(crate) fn end(&self, deadline: Deadline) -> Instant {
+        let left = Duration::try_from(deadline.0.duration_since(self.now())).unwrap_or_default();
+        // No freeze falls within an invocation, so the runtime's own clock will do.
+        Instant::now() + left.saturating_sub(LAST_WORDS)
     }
 
     /// Admits a request of a virtual key.
@@ -317,6 +334,13 @@ struct Detail<'a> {
 struct ConfigWarning<'a> {
     path: &'a str,
     why: &'a str,
+}
+
+fn place(source: &ConfigSource) -> String {
+    match source {
+        ConfigSource::File(path) => path.display().to_string(),
+        ConfigSource::Secret(reference) => reference.to_string(),
+    }
 }
 
 async fn configuration(source: &ConfigSource, credentials: &CredentialCache) -> Result<String, LoadError> {

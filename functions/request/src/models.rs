@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Response};
+use keyturn_keys::VirtualKey;
 use serde::Serialize;
 
-use crate::answer::Answer;
+use crate::answer::Body;
 use crate::auth::Presented;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
-use crate::routes::{json, refuse};
+use crate::routes::json;
 
 /// OpenAI's model object. LiteLLM gives every model this creation time.
 #[derive(Serialize)]
@@ -34,32 +34,38 @@ impl<'a> Model<'a> {
 }
 
 impl Gateway {
-    pub(crate) async fn list_models(self: &Arc<Self>, request: &Request<Bytes>) -> Answer {
-        match self.visible(request).await {
-            Ok(groups) => {
-                let data = groups.into_iter().map(Model::new).collect();
-                encoded(&List { data, object: "list" })
-            }
-            Err(error) => refuse(error),
-        }
+    pub(crate) async fn list_models(&self, headers: &HeaderMap) -> Result<Response<Body>, GatewayError> {
+        let key = self.key(headers).await?;
+        let groups = self.router.groups().into_iter().filter(|group| may_use(key.as_deref(), group));
+        Ok(encoded(&List { data: groups.map(Model::new).collect(), object: "list" }))
     }
 
-    pub(crate) async fn show_model(self: &Arc<Self>, request: &Request<Bytes>, id: &str) -> Answer {
-        match self.visible(request).await {
-            Ok(groups) if groups.contains(&id) => encoded(&Model::new(id)),
-            Ok(_) => refuse(GatewayError::NoModel { model: id.to_owned() }),
-            Err(error) => refuse(error),
+    /// One model; a name that a wildcard covers is one too.
+    pub(crate) async fn show_model(
+        &self,
+        headers: &HeaderMap,
+        id: &str,
+    ) -> Result<Response<Body>, GatewayError> {
+        let key = self.key(headers).await?;
+        if may_use(key.as_deref(), id) && !self.router.candidates(self.router.group(id)).is_empty() {
+            return Ok(encoded(&Model::new(id)));
         }
+        Err(GatewayError::NoModel { model: id.to_owned() })
     }
 
-    async fn visible(&self, request: &Request<Bytes>) -> Result<Vec<&str>, GatewayError> {
-        let groups = self.router.groups();
-        let Presented::Virtual(hash) = self.door.presented(request.headers())? else { return Ok(groups) };
-        let key = self.known(&hash).await?;
-        Ok(groups.into_iter().filter(|group| key.allows(group)).collect())
+    /// The caller's virtual key; `None` is the master key.
+    async fn key(&self, headers: &HeaderMap) -> Result<Option<Arc<VirtualKey>>, GatewayError> {
+        match self.door.presented(headers)? {
+            Presented::Master => Ok(None),
+            Presented::Virtual(hash) => self.known(&hash).await.map(Some),
+        }
     }
 }
 
-fn encoded<T: Serialize>(value: &T) -> Answer {
+fn may_use(key: Option<&VirtualKey>, model: &str) -> bool {
+    key.is_none_or(|key| key.allows(model))
+}
+
+fn encoded<T: Serialize>(value: &T) -> Response<Body> {
     json(serde_json::to_string(value).unwrap_or_default())
 }

@@ -1,16 +1,21 @@
 //! What is known of a request in the end: the log line, the cost, the settlement.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
 use keyturn_keys::{Admission, Spent};
 use keyturn_providers::Usage;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use crate::answer::{Answer, Body};
 use crate::deployment::Deployment;
+use crate::error::GatewayError;
 use crate::gateway::Gateway;
-use crate::log::Level;
+use crate::log::{Level, with_causes};
 use crate::stream::Outcome;
 
 /// One log line. Names, numbers and hashes only: there is no field that a body or a key could stand in.
@@ -40,6 +45,9 @@ pub(crate) struct Record {
     pub(crate) prompt_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) completion_tokens: Option<u64>,
+    /// Whether tokens and cost are guessed, because the upstream's figures never came.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) estimated: bool,
     /// US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cost: Option<f64>,
@@ -51,19 +59,25 @@ pub(crate) struct Record {
     pub(crate) upstream_ms: f64,
 }
 
-/// A record that is written however the request ends: also when the client leaves before there is a response.
+/// A record that is written, and an admission that is settled, however the request ends: also when the client
+/// leaves before there is a response.
 pub(crate) struct Open {
     gateway: Arc<Gateway>,
     record: Option<Record>,
     pub(crate) started: Timestamp,
+    /// What has to be settled.
+    pub(crate) admission: Option<Admission>,
+}
+
+impl Gateway {
+    /// Begins the record of a request.
+    pub(crate) fn open(self: &Arc<Self>, route: &'static str, headers: &HeaderMap) -> Open {
+        let record = Record { call_id: call_id(headers), route, ..Record::default() };
+        Open { gateway: Arc::clone(self), record: Some(record), started: self.now(), admission: None }
+    }
 }
 
 impl Open {
-    pub(crate) fn new(gateway: Arc<Gateway>, record: Record) -> Self {
-        let started = gateway.now();
-        Self { gateway, record: Some(record), started }
-    }
-
     /// Changes the record.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut Record)) {
         if let Some(record) = &mut self.record {
@@ -71,20 +85,62 @@ impl Open {
         }
     }
 
+    /// The answer, with what every answer carries, and what is left to do after it.
+    pub(crate) fn answer(
+        mut self,
+        mut response: Response<Body>,
+        figures: Figures,
+        served: Option<ServedBy>,
+    ) -> Answer {
+        let status = response.status().as_u16();
+        self.note(|record| record.status = status);
+        if let Some(record) = &self.record {
+            set(response.headers_mut(), "x-litellm-call-id", &record.call_id);
+        }
+        Answer { response, aftermath: Some(Aftermath { open: self, figures, served }) }
+    }
+
+    /// The answer of a route that asks nothing of a provider.
+    pub(crate) fn answer_with(mut self, answer: Result<Response<Body>, GatewayError>) -> Answer {
+        let response = answer.unwrap_or_else(|error| {
+            self.note(|record| record.error = Some(error.name()));
+            error.into_response(None)
+        });
+        self.answer(response, Figures::Known(Outcome::default()), None)
+    }
+
     fn write(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         record.duration_ms = milliseconds(self.gateway.since(self.started));
         self.gateway.log.write(Level::Info, self.gateway.now(), "request", &record);
     }
+
+    fn settle(&mut self, spent: Spent) -> impl Future<Output = ()> + Send + use<> {
+        let (admission, gateway) = (self.admission.take(), Arc::clone(&self.gateway));
+        async move {
+            if let (Some(admission), Some(keys)) = (admission, &gateway.keys)
+                && let Err(error) = keys.settle(admission, &spent).await
+            {
+                gateway.warn("settlement failed", &with_causes(&error));
+            }
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.note(|record| {
-            record.status = 499;
-            record.error = Some("client_gone");
-        });
-        self.write();
+        if self.record.is_some() {
+            let (status, error) =
+                if std::thread::panicking() { (500, "panic") } else { (499, "client_gone") };
+            self.note(|record| (record.status, record.error) = (status, Some(error)));
+            self.write();
+        }
+        if self.admission.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // If the process ends first, the reservation ends by itself.
+            runtime.spawn(self.settle(Spent::default()));
+        }
     }
 }
 
@@ -101,55 +157,68 @@ pub(crate) struct ServedBy {
     pub(crate) deployment: Arc<Deployment>,
     /// The provider's model name.
     pub(crate) model: String,
+    /// The prompt's tokens as they were guessed before the request.
+    pub(crate) prompt_tokens: u64,
+}
+
+impl ServedBy {
+    /// What was used when the upstream did not say: its last word, with the figures, never came. A line break is
+    /// half a stream's event, and an event about a token.
+    fn guess(&self, outcome: &Outcome) -> Usage {
+        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, outcome.lines / 2);
+        Usage { prompt_tokens, completion_tokens, ..Usage::default() }
+    }
 }
 
 /// What is left to do when the response has gone out: the log line and the settlement.
 pub struct Aftermath {
     open: Open,
     figures: Figures,
-    admission: Option<Admission>,
     served: Option<ServedBy>,
 }
 
 impl Aftermath {
-    pub(crate) fn new(
-        open: Open,
-        figures: Figures,
-        admission: Option<Admission>,
-        served: Option<ServedBy>,
-    ) -> Self {
-        Self { open, figures, admission, served }
-    }
-
     /// Waits for the end of the response, settles the admission and writes the log line.
     pub async fn run(mut self) {
-        let outcome = match self.figures {
+        let mut outcome = match self.figures {
             Figures::Known(outcome) => outcome,
             Figures::Coming(receiver) => receiver.await.unwrap_or_default(),
         };
-        let usage = outcome.usage.unwrap_or_default();
-        let cost = self.served.as_ref().and_then(|by| by.deployment.cost(&by.model, &usage));
-        let gateway = Arc::clone(&self.open.gateway);
+        let counted = outcome.usage.take();
+        let estimated = counted.is_none() && self.served.is_some();
+        let usage = counted.or_else(|| self.served.as_ref().map(|by| by.guess(&outcome)));
+        let cost = self.served.as_ref().zip(usage.as_ref());
+        let cost = cost.and_then(|(by, usage)| by.deployment.cost(&by.model, usage));
         self.open.note(|record| {
             record.error = record.error.or(outcome.error);
-            if usage != Usage::default() {
-                record.prompt_tokens = Some(usage.prompt_tokens);
-                record.completion_tokens = Some(usage.completion_tokens);
-                record.cost = cost;
-            }
+            record.estimated = estimated;
+            record.prompt_tokens = usage.as_ref().map(|usage| usage.prompt_tokens);
+            record.completion_tokens = usage.as_ref().map(|usage| usage.completion_tokens);
+            record.cost = cost;
         });
         self.open.write();
-        if let (Some(admission), Some(keys)) = (self.admission, &gateway.keys) {
-            let tokens = usage.prompt_tokens + usage.completion_tokens;
-            let spent = Spent { tokens, cost: cost.unwrap_or_default() };
-            if let Err(error) = keys.settle(admission, &spent).await {
-                gateway.warn("settlement failed", &error.to_string());
-            }
-        }
+        let tokens = usage.map_or(0, |usage| usage.total_tokens());
+        self.open.settle(Spent { tokens, cost: cost.unwrap_or_default() }).await;
     }
 }
 
 pub(crate) fn milliseconds(duration: std::time::Duration) -> f64 {
     // Microseconds are enough for a reader, and keep the line short.
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The caller's own call id, if it is a plain one, else a new one.
+fn call_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-litellm-call-id").and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    given.filter(plain).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// Sets a header, unless the value cannot stand in one.
+pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
 }

@@ -60,7 +60,7 @@ mod tests {
             fields.fold(Credential::new(), |all, (name, value)| all.with(name, SecretString::from(*value)));
         let failure = Failure {
             status: StatusCode::BAD_REQUEST,
-            headers: HeaderMap::new().into(),
+            headers: HeaderMap::new(),
             body: body.into(),
             refusal: Refusal::Request,
         };

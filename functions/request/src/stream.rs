@@ -7,19 +7,43 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
-use keyturn_providers::{Decoder, Failure, Surface, Usage, error_body};
+use keyturn_providers::{Decoder, Surface, Usage, error_body};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::GatewayError;
 use crate::redact::Redactor;
+
+/// How long an upstream may keep its connection open after the terminal event. Waiting this long for its end lets
+/// the connection be used again; an upstream that lingers longer does not hold the client.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// How a response ended.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// The tokens that the upstream counted.
     pub(crate) usage: Option<Usage>,
+    /// The lines that went to the client, where a stream did: what usage is guessed from when it is not counted.
+    pub(crate) lines: u64,
     /// What went wrong after the first byte.
     pub(crate) error: Option<&'static str>,
+}
+
+/// How long an upstream may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    /// Until it answers, and then between two pieces of a stream.
+    pub(crate) idle: Duration,
+    /// When the invocation ends, and the upstream's time with it.
+    pub(crate) end: Option<Instant>,
+}
+
+impl Limit {
+    /// When the next piece must be there.
+    pub(crate) fn next(&self) -> Instant {
+        let idle = Instant::now() + self.idle;
+        self.end.map_or(idle, |end| end.min(idle))
+    }
 }
 
 /// An upstream stream whose first client bytes are there.
@@ -27,9 +51,12 @@ pub(crate) struct Upstream {
     bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     decoder: Box<dyn Decoder>,
     redactor: Redactor,
+    limit: Limit,
+    /// For the client, in order.
     ready: Vec<Bytes>,
+    /// What comes after `ready` when the stream has failed.
+    failed: Option<GatewayError>,
     ended: bool,
-    idle: Duration,
 }
 
 impl Upstream {
@@ -37,40 +64,53 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// The upstream's error event, a broken stream, or nothing within `idle`.
+    /// The upstream's error event, a broken stream, or nothing in time.
     pub(crate) async fn open(
         body: reqwest::Body,
         decoder: Box<dyn Decoder>,
         redactor: Redactor,
-        idle: Duration,
+        limit: Limit,
     ) -> Result<Self, GatewayError> {
         let bytes = Box::pin(body.into_data_stream());
-        let mut upstream = Self { bytes, decoder, redactor, ready: Vec::new(), ended: false, idle };
+        let (ready, failed) = (Vec::new(), None);
+        let mut upstream = Self { bytes, decoder, redactor, limit, ready, failed, ended: false };
         while upstream.ready.is_empty() && !upstream.ended {
-            upstream.advance().await?;
+            upstream.advance().await;
         }
-        Ok(upstream)
+        match upstream.failed.take_if(|_| upstream.ready.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(upstream),
+        }
     }
 
     /// Takes one piece from upstream.
-    async fn advance(&mut self) -> Result<(), GatewayError> {
-        let next = tokio::time::timeout(self.idle, self.bytes.next()).await;
-        let failed = |failure: Failure| self.redactor.failure(failure);
-        match next {
-            Ok(Some(Ok(chunk))) => self.decoder.push(chunk, &mut self.ready).map_err(failed),
-            Ok(Some(Err(_))) => {
-                // The terminal event may have come before the connection broke.
-                self.ended = true;
-                self.decoder.finish(&mut self.ready).map_err(|_| GatewayError::UpstreamUnreachable)
+    async fn advance(&mut self) {
+        let next = timeout_at(self.limit.next(), self.bytes.next()).await;
+        let outcome = match next {
+            Ok(Some(Ok(chunk))) => {
+                let pushed = self.decoder.push(chunk, &mut self.ready);
+                self.ended = pushed.is_err();
+                pushed.map_err(|failure| self.redactor.failure(failure))
             }
             Ok(None) => {
                 self.ended = true;
-                self.decoder.finish(&mut self.ready).map_err(failed)
+                self.decoder.finish(&mut self.ready).map_err(|failure| self.redactor.failure(failure))
+            }
+            // The terminal event may have come before the connection broke or stalled.
+            Ok(Some(Err(_))) => {
+                self.ended = true;
+                self.decoder.finish(&mut self.ready).map_err(|_| GatewayError::UpstreamUnreachable)
             }
             Err(_) => {
                 self.ended = true;
                 self.decoder.finish(&mut self.ready).map_err(|_| GatewayError::UpstreamTimeout)
             }
+        };
+        self.failed = outcome.err();
+        if self.decoder.is_over() && !self.ended {
+            self.ended = true;
+            // Nobody is to wait for what an upstream says after its last word.
+            let _ = timeout(LINGER, async { while self.bytes.next().await.is_some() {} }).await;
         }
     }
 
@@ -81,82 +121,59 @@ impl Upstream {
         surface: Surface,
         over: oneshot::Sender<Outcome>,
     ) -> impl Stream<Item = Bytes> + Send + use<> {
-        let guard = Guard { over: Some(over), outcome: Outcome { error: Some("client_gone"), usage: None } };
-        let state = Client { ready: VecDeque::new(), upstream: self, surface, guard };
-        stream::unfold(state, |mut state| async move { state.next().await.map(|bytes| (bytes, state)) })
+        let (queue, lines, error, over) = (VecDeque::new(), 0, None, Some(over));
+        let client = Client { upstream: self, surface, queue, lines, error, over };
+        stream::unfold(client, |mut client| async move { client.next().await.map(|bytes| (bytes, client)) })
     }
 }
 
+/// The client's side of a stream. However it ends, it tells the outcome.
 struct Client {
-    ready: VecDeque<Bytes>,
     upstream: Upstream,
     surface: Surface,
-    guard: Guard,
+    queue: VecDeque<Bytes>,
+    lines: u64,
+    error: Option<&'static str>,
+    over: Option<oneshot::Sender<Outcome>>,
 }
 
 impl Client {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            self.ready.extend(self.upstream.ready.drain(..));
-            if let Some(bytes) = self.ready.pop_front() {
+            self.queue.extend(self.upstream.ready.drain(..));
+            if let Some(bytes) = self.queue.pop_front() {
+                self.lines += memchr::memchr_iter(b'\n', &bytes).count() as u64;
                 return Some(bytes);
             }
+            if let Some(error) = self.upstream.failed.take() {
+                self.error = Some(error.name());
+                return Some(error_event(self.surface, error));
+            }
             if self.upstream.ended {
-                if self.guard.outcome.error == Some("client_gone") {
-                    self.guard.outcome.error = None;
-                }
-                self.guard.send(self.upstream.decoder.usage());
                 return None;
             }
-            let advanced = self.upstream.advance().await;
-            self.guard.outcome.usage = self.upstream.decoder.usage().cloned();
-            if let Err(error) = advanced {
-                self.upstream.ended = true;
-                self.guard.outcome.error = Some(error.name());
-                self.ready.extend(self.upstream.ready.drain(..));
-                self.ready.push_back(error_event(self.surface, error));
-            }
+            self.upstream.advance().await;
         }
     }
 }
 
-/// Sends the outcome once, also when the client goes away and the stream is dropped.
-struct Guard {
-    over: Option<oneshot::Sender<Outcome>>,
-    outcome: Outcome,
-}
-
-impl Guard {
-    fn send(&mut self, usage: Option<&Usage>) {
-        if let Some(usage) = usage {
-            self.outcome.usage = Some(usage.clone());
-        }
+impl Drop for Client {
+    fn drop(&mut self) {
+        let usage = self.upstream.decoder.usage().cloned();
+        let all_sent = self.upstream.ended && self.queue.is_empty() && self.upstream.failed.is_none();
+        let error = self.error.or((!all_sent).then_some("client_gone"));
         if let Some(over) = self.over.take() {
             // Nobody waits for the outcome when the process is going down.
-            let _ = over.send(std::mem::take(&mut self.outcome));
+            let _ = over.send(Outcome { usage, lines: self.lines, error });
         }
     }
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.send(None);
-    }
-}
-
-/// An error after the first byte, as an event of the client's format; then the stream closes, without `[DONE]`.
+/// An error after the first byte, as an event of the client's format; then the stream closes, without its terminal
+/// event.
 fn error_event(surface: Surface, error: GatewayError) -> Bytes {
-    let response = error.into_response(Some(surface));
-    let body = match response.into_body() {
-        crate::Body::Whole(bytes) => bytes,
-        crate::Body::Stream(_) => error_body::openai("The stream failed.", "server_error", None, None),
-    };
-    let mut event = Vec::with_capacity(body.len() + 32);
-    match surface {
-        Surface::ChatCompletions => event.extend_from_slice(b"data: "),
-        Surface::Messages => event.extend_from_slice(b"event: error\ndata: "),
+    match error.into_response(Some(surface)).into_body() {
+        crate::Body::Whole(body) => error_body::event(surface, &body),
+        crate::Body::Stream(_) => Bytes::new(),
     }
-    event.extend_from_slice(&body);
-    event.extend_from_slice(b"\n\n");
-    event.into()
 }

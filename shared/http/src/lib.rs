@@ -4,4 +4,4 @@
 pub mod aws;
 mod client;
 
-pub use client::{ClientError, client};
+pub use client::{ClientError, client, client_through_proxy};

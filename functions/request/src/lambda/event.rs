@@ -167,6 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_stage_that_is_called_like_a_route_is_left_alone() {
+        let path = |path: &str, context: &str| {
+            let event = serde_json::json!({
+                "httpMethod": "GET", "path": path, "headers": {}, "multiValueHeaders": {}, "isBase64Encoded": false,
+                "requestContext": {"stage": "v1", "path": context, "httpMethod": "GET"},
+            });
+            read(event.to_string().as_bytes()).unwrap().1.uri().path().to_owned()
+        };
+        assert_eq!(path("/v1/messages", "/v1/v1/messages"), "/v1/messages");
+        assert_eq!(path("/v1/v1/messages", "/v1/v1/messages"), "/v1/messages");
+    }
+
+    #[test]
     fn an_event_from_elsewhere_is_foreign() {
         for event in
             ["{}", "[]", "", r#"{"Records":[]}"#, r#"{"requestContext":{}}"#, r#"{"Step":"createSecret"}"#]

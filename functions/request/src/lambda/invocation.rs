@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use http::HeaderMap;
 use jiff::Timestamp;
-use keyturn_config::ResponseMode;
 use lambda_runtime::{Error, LambdaInvocation};
 
 use super::event::{self, Unreadable};
@@ -17,13 +17,11 @@ use super::runtime_api::{INVOCATION_ID, RuntimeApi};
 use crate::answer::Answer;
 use crate::error::GatewayError;
 use crate::gateway::{Deadline, Gateway};
-use crate::routes::refuse;
 
 /// Takes an invocation from lambda_runtime and answers it.
 #[derive(Clone)]
 pub(super) struct Service {
     gateway: Arc<Gateway>,
-    mode: ResponseMode,
     api: RuntimeApi,
 }
 
@@ -42,27 +40,26 @@ impl lambda_runtime::Service<LambdaInvocation> for Service {
 }
 
 impl Service {
-    pub(super) fn new(gateway: Arc<Gateway>, mode: ResponseMode, api: RuntimeApi) -> Self {
-        Self { gateway, mode, api }
+    pub(super) fn new(gateway: Arc<Gateway>, api: RuntimeApi) -> Self {
+        Self { gateway, api }
     }
 
     /// A failure to deliver is the invocation's alone: the next one may do better.
     async fn serve(self, invocation: LambdaInvocation) -> Result<(), Error> {
         let id = invocation.context.request_id.clone();
         let echo = invocation.parts.headers.get(INVOCATION_ID).cloned();
-        let outcome = match AssertUnwindSafe(self.answer(invocation)).catch_unwind().await {
-            Ok(Some((reply, streams, aftermath))) => {
+        let posted = match self.answer(invocation).await {
+            Some((reply, streams, aftermath)) => {
                 let posted = self.api.respond(&id, echo, reply, streams).await;
                 if let Some(aftermath) = aftermath {
-                    aftermath.run().await;
+                    // A panic here must not end the environment: the answer has gone out.
+                    let _ = AssertUnwindSafe(aftermath.run()).catch_unwind().await;
                 }
                 posted
             }
-            Ok(None) => self.api.fail(&id, echo, "UnknownEvent", FOREIGN_EVENT).await,
-            // The message may hold anything; the panic hook has written where it happened.
-            Err(_) => self.api.fail(&id, echo, "Panic", "The gateway panicked; see its log.").await,
+            None => self.api.fail(&id, echo, "UnknownEvent", FOREIGN_EVENT).await,
         };
-        if let Err(error) = outcome {
+        if let Err(error) = posted {
             self.gateway.warn("answer not delivered", &error.to_string());
         }
         Ok(())
@@ -80,11 +77,14 @@ impl Service {
                 }
                 (sender, self.gateway.answer(request).await)
             }
-            Err(Unreadable::Malformed(sender)) => (sender, refuse(GatewayError::MalformedEvent)),
+            Err(Unreadable::Malformed(sender)) => {
+                let answer = self.gateway.refuse(&HeaderMap::new(), GatewayError::MalformedEvent);
+                (sender, answer)
+            }
             Err(Unreadable::Foreign) => return None,
         };
         let Answer { response, aftermath } = answer;
-        let streams = reply::streams(self.mode, sender);
+        let streams = reply::streams(self.gateway.response_mode, sender);
         let body = if streams { reply::streamed(response) } else { reply::buffered(response, sender).await };
         Some((body, streams, aftermath))
     }

@@ -15,7 +15,6 @@ mod runtime_api;
 use std::sync::Arc;
 
 use keyturn_ambient::Env;
-use keyturn_config::{ConfigError, Settings};
 use lambda_runtime::tower::layer::layer_fn;
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 
@@ -34,10 +33,8 @@ pub fn max_concurrency(env: &dyn Env) -> usize {
 ///
 /// The Runtime API is gone.
 pub async fn run(gateway: Arc<Gateway>, env: &dyn Env) -> Result<(), Error> {
-    let mode =
-        Settings::from_env(env).map_err(|error: ConfigError| Error::from(error.to_string()))?.response_mode;
     gateway.warm_up();
-    let service = invocation::Service::new(gateway, mode, RuntimeApi::from_env(env)?);
+    let service = invocation::Service::new(gateway, RuntimeApi::from_env(env)?);
     // The layer takes the place of lambda_runtime's own response path; this handler is never called.
     let unused = service_fn(|_: LambdaEvent<serde::de::IgnoredAny>| async { Ok::<(), Error>(()) });
     Runtime::new(unused).layer(layer_fn(move |_| service.clone())).run_concurrent().await

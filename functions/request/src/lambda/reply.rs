@@ -58,7 +58,7 @@ pub(super) async fn buffered(response: Response<Body>, sender: Sender) -> ReplyB
             reply["multiValueHeaders"] = Value::Object(lists.collect());
         }
         Sender::LoadBalancer { multi_value: false } | Sender::RestApi => {
-            reply["headers"] = Value::Object(headers)
+            reply["headers"] = Value::Object(headers);
         }
         Sender::FunctionUrl | Sender::HttpApi => {
             reply["headers"] = Value::Object(headers);
