@@ -18,8 +18,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The embedded DynamoDB.
-    #[error("cannot open the key table: {0}")]
+    #[error("cannot open the key table (keys.db): {0}")]
     Table(String),
+    /// The table in the embedded DynamoDB.
+    #[error("cannot use the key table")]
+    Keys(#[source] KeyError),
     /// The first virtual key.
     #[error("cannot make the first virtual key")]
     FirstKey(#[source] KeyError),

@@ -1,9 +1,9 @@
 //! The master key and a first virtual key, made once and kept in the data directory, readable by their owner
 //! only.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -24,17 +24,16 @@ pub(crate) fn directory(path: &Path) -> Result<(), Error> {
 /// The master key of the data directory; made when there is none.
 pub(crate) fn master_key(directory: &Path) -> Result<SecretString, Error> {
     let path = directory.join("master-key");
-    match read(&path)? {
-        Some(key) => Ok(key),
-        None => {
-            let mut random = [0_u8; 24];
-            // The same source that the key store draws virtual keys from.
-            getrandom::fill(&mut random).map_err(|error| data(&path, std::io::Error::other(error)))?;
-            let key = SecretString::from(format!("sk-{}", BASE64_URL_SAFE_NO_PAD.encode(random)));
-            write(&path, &key)?;
-            Ok(key)
-        }
+    if let Some(key) = read(&path)? {
+        return Ok(key);
     }
+    let mut random = [0_u8; 24];
+    // The same source that the key store draws virtual keys from.
+    getrandom::fill(&mut random).map_err(|error| data(&path, std::io::Error::other(error)))?;
+    let key = SecretString::from(format!("sk-{}", BASE64_URL_SAFE_NO_PAD.encode(random)));
+    write(&path, &key)?;
+    // Another first run may have been quicker: what the file holds counts.
+    Ok(read(&path)?.unwrap_or(key))
 }
 
 /// The first virtual key: the one in the data directory, if the table does not have it, is put back there.
@@ -60,17 +59,33 @@ pub(crate) async fn virtual_key(directory: &Path, keys: &dyn KeyStore) -> Result
     }
 }
 
+/// Makes a file that only its owner can read, or takes it away from the others.
+pub(crate) fn owners_only(path: &Path) -> Result<(), Error> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let permissions = Permissions::from_mode(0o600);
+    file.and_then(|file| file.set_permissions(permissions)).map_err(|source| data(path, source))
+}
+
 fn read(path: &Path) -> Result<Option<SecretString>, Error> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(SecretString::from)),
+        Ok(text) => {
+            owners_only(path)?;
+            Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(SecretString::from))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(data(path, error)),
     }
 }
 
+/// Writes a key, unless there is one.
 fn write(path: &Path, key: &SecretString) -> Result<(), Error> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| writeln!(file, "{}", key.expose_secret())).map_err(|source| data(path, source))
+    owners_only(path)?;
+    let file = OpenOptions::new().append(true).open(path);
+    file.and_then(|mut file| match file.metadata()?.len() {
+        0 => writeln!(file, "{}", key.expose_secret()),
+        _ => Ok(()),
+    })
+    .map_err(|source| data(path, source))
 }
 
 fn data(path: &Path, source: std::io::Error) -> Error {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use clap::Parser;
 use keyturn_ambient::{ProcessEnv, SystemClock};
-use keyturn_local::{Arguments, serve};
+use keyturn_local::{Arguments, start};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     keyturn_request::log::quiet_panics();
     let arguments = Arguments::parse();
-    match serve(arguments, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+    match start(arguments, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             keyturn_local::complain(&error);

@@ -1,108 +1,105 @@
 //! HTTP in front of the gateway.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use axum::serve::ListenerExt;
-use keyturn_ambient::{Clock, Env};
-use keyturn_request::log::stderr;
-use keyturn_request::{Answer, Gateway, MAX_BODY_BYTES, Options};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use keyturn_request::{Answer, Body, Gateway, MAX_BODY_BYTES};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::arguments::Arguments;
-use crate::error::Error;
-use crate::greeting::Greeting;
-use crate::{first_run, table};
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a client may take for the body of a request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a request is served with.
 #[derive(Clone)]
-struct Served {
+struct Server {
     gateway: Arc<Gateway>,
     /// Log lines and settlements that outlive their responses.
     aftermaths: TaskTracker,
 }
 
-/// Serves until Ctrl-C or SIGTERM, then answers what is under way.
-///
-/// # Errors
-///
-/// [`Error`] says what kept the gateway from starting.
-pub async fn serve(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(), Error> {
-    let arguments = arguments.into_serve();
-    first_run::directory(&arguments.data_dir)?;
-    let http = keyturn_http::client()?;
-    let keys = table::open(&arguments.data_dir.join("keys.db"), &http, Arc::clone(&clock)).await?;
-    let virtual_key = first_run::virtual_key(&arguments.data_dir, keys.as_ref()).await?;
-    let master_key = first_run::master_key(&arguments.data_dir)?;
-
-    let options = Options {
-        env,
-        clock,
-        sink: stderr,
-        http,
-        config: Some(arguments.config.clone()),
-        keys: Some(keys),
-        master_key: Some(master_key),
-    };
-    let gateway = Gateway::load(options).await?;
-
-    let address = SocketAddr::new(arguments.host, arguments.port);
-    let listening =
-        async { TcpListener::bind(address).await.and_then(|bound| Ok((bound.local_addr()?, bound))) };
-    let (address, listener) = listening.await.map_err(|source| Error::Listen { address, source })?;
-    let listener = listener.tap_io(|connection| {
-        // A stream's small pieces must not wait for an acknowledgement. Failing to say so costs only time.
-        let _ = connection.set_nodelay(true);
-    });
-
-    let master_file = arguments.data_dir.join("master-key");
-    Greeting {
-        address,
-        virtual_key: &virtual_key,
-        master_key: gateway.uses_default_master_key().then_some(master_file.as_path()),
-        models: gateway.model_groups(),
-        config: &arguments.config,
+/// Serves until `stop` ends, then answers what is under way; at most until `stop_now` ends.
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    stop_now: impl Future<Output = ()>,
+) {
+    let server = Server { gateway, aftermaths: TaskTracker::new() };
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => server.clone().connection(stream, &connections),
+                // Out of file descriptors, or the peer has gone already: the next one may do better.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            () = &mut stop => break,
+        }
     }
-    .print();
-
-    let served = Served { gateway, aftermaths: TaskTracker::new() };
-    let router = Router::new().fallback(answer).with_state(served.clone());
-    let outcome = axum::serve(listener, router).with_graceful_shutdown(told_to_stop()).await;
-    served.aftermaths.close();
-    served.aftermaths.wait().await;
-    outcome.map_err(|source| Error::Listen { address, source })
-}
-
-async fn answer(State(served): State<Served>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let Answer { response, aftermath } = match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
-        Ok(body) => served.gateway.answer(http::Request::from_parts(head, body)).await,
-        Err(_) => Gateway::body_too_large(),
-    };
-    if let Some(aftermath) = aftermath {
-        served.aftermaths.spawn(aftermath.run());
-    }
-    response.map(axum::body::Body::new)
-}
-
-/// Ends at the first Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.
-async fn told_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
+    drop(listener);
+    server.aftermaths.close();
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = async { connections.shutdown().await; server.aftermaths.wait().await; } => {}
+        () = stop_now => {}
     }
-    tokio::spawn(async move {
-        interrupt.recv().await;
-        std::process::exit(130);
-    });
+}
+
+impl Server {
+    fn connection(self, stream: TcpStream, connections: &GracefulShutdown) {
+        // A stream's small pieces must not wait for an acknowledgement. Failing to say so costs only time.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        // A connection that breaks is the client's affair; the gateway notes that it has gone.
+        tokio::spawn(connections.watch(connection));
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let Answer { response, aftermath } = match self.gateway.refused_early(&head.method, &head.headers) {
+            Some(refused) => refused,
+            None => match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+                Ok(Ok(body)) => {
+                    let body: Bytes = body.to_bytes();
+                    self.gateway.answer(Request::from_parts(head, body)).await
+                }
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                    self.gateway.body_too_large(&head.headers)
+                }
+                Ok(Err(_)) | Err(_) => self.gateway.body_unreadable(&head.headers),
+            },
+        };
+        if let Some(aftermath) = aftermath {
+            self.aftermaths.spawn(aftermath.run());
+        }
+        response
+    }
+}
+
+/// Binds the address.
+pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<(SocketAddr, TcpListener)> {
+    let listener = TcpListener::bind(address).await?;
+    Ok((listener.local_addr()?, listener))
 }

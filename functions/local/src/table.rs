@@ -1,16 +1,21 @@
 //! DynamoDB in a file: the production key store runs against it unchanged.
 
+mod in_process;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
 use dynoxide::Database;
+use in_process::InProcess;
 use keyturn_ambient::Clock;
 use keyturn_http::aws::sdk_config;
 use keyturn_keys::DynamoKeyStore;
-use tokio::net::TcpListener;
 
 use crate::error::Error;
+use crate::first_run;
 
 /// The table's name in the file.
 const TABLE: &str = "keyturn";
@@ -19,7 +24,7 @@ const TABLE: &str = "keyturn";
 /// a key is then seen at once.
 const CACHE_LIFE: std::time::Duration = std::time::Duration::ZERO;
 
-/// Opens the file, serves it on a loopback port of its own, and makes the table when it is new.
+/// Opens the file, and makes the table when it is new. Only its owner can read the file.
 ///
 /// # Errors
 ///
@@ -29,24 +34,14 @@ pub(crate) async fn open(
     http: &reqwest::Client,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<DynamoKeyStore>, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Table(error.to_string());
-    let path = file.to_string_lossy();
-    let database = Database::new(&path).map_err(|error| failed(&error))?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| failed(&error))?;
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
-    tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
-
-    // These credentials open nothing: the embedded server checks none.
-    let env: HashMap<String, String> = [
-        ("AWS_REGION", "local".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}")),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into();
-    let client = aws_sdk_dynamodb::Client::new(&sdk_config(&env, http, "DYNAMODB"));
+    first_run::owners_only(file)?;
+    let database = Database::new(&file.to_string_lossy()).map_err(|error| Error::Table(error.to_string()))?;
+    // The SDK wants a region and credentials; in the process nobody checks them.
+    let names = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    let env: HashMap<String, String> = names.map(|name| (name.to_owned(), "local".to_owned())).into();
+    let sdk = sdk_config(&env, http, "DYNAMODB");
+    let client = Client::from_conf(Builder::from(&sdk).http_client(InProcess(database)).build());
     let store = DynamoKeyStore::new(client, TABLE.to_owned(), clock, CACHE_LIFE);
-    store.create_table().await.map_err(|error| failed(&error))?;
+    store.create_table().await.map_err(Error::Keys)?;
     Ok(Arc::new(store))
 }

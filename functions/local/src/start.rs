@@ -1,0 +1,70 @@
+//! From the command line to a gateway that serves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use keyturn_ambient::{Clock, Env};
+use keyturn_request::log::stderr;
+use keyturn_request::{Gateway, Options};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::arguments::Arguments;
+use crate::error::Error;
+use crate::greeting::Greeting;
+use crate::{first_run, server, table};
+
+/// Serves until Ctrl-C or SIGTERM, then answers what is under way; a second one ends it at once.
+///
+/// # Errors
+///
+/// [`Error`] says what kept the gateway from starting.
+pub async fn start(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(), Error> {
+    let arguments = arguments.into_serve();
+    let http = keyturn_http::client_through_proxy(env.as_ref())?;
+    first_run::directory(&arguments.data_dir)?;
+    let keys = table::open(&arguments.data_dir.join("keys.db"), &http, Arc::clone(&clock)).await?;
+    let virtual_key = first_run::virtual_key(&arguments.data_dir, keys.as_ref()).await?;
+    let master_key = first_run::master_key(&arguments.data_dir)?;
+
+    let options = Options {
+        env,
+        clock,
+        sink: stderr,
+        http,
+        config: Some(arguments.config.clone()),
+        keys: Some(keys),
+        master_key: Some(master_key),
+    };
+    let gateway = Gateway::load(options).await?;
+
+    let address = SocketAddr::new(arguments.host, arguments.port);
+    let failed = |source| Error::Listen { address, source };
+    let (address, listener) = server::listen(address).await.map_err(failed)?;
+    let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+    let mut signals = (signal(interrupt).map_err(failed)?, signal(terminate).map_err(failed)?);
+    let mut more = (signal(interrupt).map_err(failed)?, signal(terminate).map_err(failed)?);
+
+    let master_file = arguments.data_dir.join("master-key");
+    Greeting {
+        address,
+        virtual_key: &virtual_key,
+        master_key: gateway.uses_default_master_key().then_some(master_file.as_path()),
+        models: gateway.model_groups(),
+        config: &arguments.config,
+    }
+    .print();
+
+    let stop_now = async {
+        either(&mut more).await;
+        either(&mut more).await;
+    };
+    server::serve(gateway, listener, either(&mut signals), stop_now).await;
+    Ok(())
+}
+
+async fn either(signals: &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = signals.0.recv() => {}
+        _ = signals.1.recv() => {}
+    }
+}
