@@ -1,12 +1,14 @@
 //! DynamoDB: dynoxide (SQLite behind the DynamoDB API) in this process, behind a proxy that counts the calls.
 
+use std::path::Path;
+
 use dynoxide::Database;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::proxy::Proxy;
 
-/// The running database. Dropping it forgets everything.
+/// The running database. Dropping it ends it, and forgets one that was in memory.
 #[derive(Debug)]
 pub struct Dynamo {
     proxy: Proxy,
@@ -20,7 +22,19 @@ impl Dynamo {
     ///
     /// When it cannot be started.
     pub async fn start() -> Self {
-        let database = Database::memory().expect("an in-memory database");
+        Self::serve(Database::memory().expect("an in-memory database")).await
+    }
+
+    /// Serves a database file, which is made when it is not there.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be opened.
+    pub async fn open(file: &Path) -> Self {
+        Self::serve(Database::new(&file.to_string_lossy()).expect("a database file")).await
+    }
+
+    async fn serve(database: Database) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let target = format!("http://{}", listener.local_addr().expect("the port just bound"));
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));

@@ -167,6 +167,11 @@ impl Environment {
         }
     }
 
+    /// Gives the invocations from now on this long, as the function is told.
+    pub fn set_time_limit(&self, limit: Duration) {
+        self.api.set_time_limit(limit);
+    }
+
     /// Waits until the environment would be frozen: what is done after the answer, in an extension, is done.
     ///
     /// # Panics

@@ -68,6 +68,12 @@ impl Moto {
         self.proxy.outage(down);
     }
 
+    /// From now on, calls through [`Self::url`] that name this secret are denied, as by IAM: moto checks no
+    /// policies of its own here.
+    pub fn deny(&self, name: &str) {
+        self.proxy.deny(name);
+    }
+
     /// Makes a secret; returns its version id.
     ///
     /// # Panics
@@ -111,6 +117,15 @@ impl Moto {
     pub async fn read_secret(&self, name: &str) -> String {
         let ask = json!({"SecretId": name, "VersionStage": "AWSCURRENT"});
         text(&self.call("GetSecretValue", &ask).await, "SecretString")
+    }
+
+    /// A secret's whole ARN.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such secret.
+    pub async fn arn(&self, name: &str) -> String {
+        text(&self.call("DescribeSecret", &json!({"SecretId": name})).await, "ARN")
     }
 
     /// Forgets everything.
@@ -177,8 +192,13 @@ mod tests {
         moto.outage(true);
         assert_eq!(read().await.status, 503);
         moto.outage(false);
+        assert!(moto.arn("prod/x").await.contains(":secret:prod/x-"));
+        moto.deny("prod/x");
+        let denied = read().await;
+        assert_eq!((denied.status, &denied.json()["__type"]), (400, &json!("AccessDeniedException")));
+        moto.deny("prod/another");
         moto.reset().await;
         assert_eq!(read().await.json()["__type"], "ResourceNotFoundException");
-        assert_eq!(moto.reads(), 3);
+        assert_eq!(moto.reads(), 4);
     }
 }

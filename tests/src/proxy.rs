@@ -1,4 +1,4 @@
-//! A proxy that stands before an AWS service, counts the calls and can play an outage.
+//! A proxy that stands before an AWS service, counts the calls, can play an outage and can deny access.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,8 @@ struct State {
     client: legacy::Client<HttpConnector, Full<bytes::Bytes>>,
     calls: Mutex<BTreeMap<String, u64>>,
     down: AtomicBool,
+    /// What a call must name to be denied.
+    denied: Mutex<Option<String>>,
 }
 
 impl Proxy {
@@ -38,6 +40,7 @@ impl Proxy {
             client: legacy::Client::builder(TokioExecutor::new()).build_http(),
             calls: Mutex::default(),
             down: AtomicBool::new(false),
+            denied: Mutex::default(),
         });
         let handler_state = Arc::clone(&state);
         let server = Server::start(move |request, _| forward(Arc::clone(&handler_state), request)).await;
@@ -66,11 +69,26 @@ impl Proxy {
     pub fn outage(&self, down: bool) {
         self.state.down.store(down, Ordering::SeqCst);
     }
+
+    /// From now on, every call whose body holds `name` is answered as IAM does when no policy allows it, and
+    /// counted.
+    pub fn deny(&self, name: &str) {
+        *self.state.denied() = Some(name.to_owned());
+    }
 }
 
 impl State {
     fn calls(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn denied(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn denies(&self, body: &[u8]) -> bool {
+        let body = String::from_utf8_lossy(body);
+        self.denied().as_deref().is_some_and(|name| body.contains(name))
     }
 }
 
@@ -78,7 +96,7 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Response<Body
     let (mut head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    *state.calls().entry(operation).or_default() += 1;
+    *state.calls().entry(operation.clone()).or_default() += 1;
     if state.down.load(Ordering::SeqCst) {
         return json_answer(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -88,12 +106,20 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Response<Body
     let Ok(body) = body.collect().await else {
         return json_answer(StatusCode::BAD_REQUEST, &json!({"message": "the request body ended early"}));
     };
+    let body = body.to_bytes();
+    if state.denies(&body) {
+        let message = format!(
+            "User is not authorized to perform: {operation} because no identity-based policy allows it"
+        );
+        let refusal = json!({"__type": "AccessDeniedException", "Message": message});
+        return json_answer(StatusCode::BAD_REQUEST, &refusal);
+    }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = format!("{}{path}", state.target).parse().expect("the target's address");
     for hop in [HOST, CONNECTION, TRANSFER_ENCODING] {
         head.headers.remove(hop);
     }
-    match state.client.request(Request::from_parts(head, Full::new(body.to_bytes()))).await {
+    match state.client.request(Request::from_parts(head, Full::new(body))).await {
         Ok(response) => response.map(|body| body.map_err(std::io::Error::other).boxed_unsync()),
         Err(error) => {
             let mut response = Response::new(full(format!("{error:?}")));

@@ -69,6 +69,7 @@ struct Shared {
     in_flight: Mutex<HashMap<String, InFlight>>,
     extensions: Mutex<HashMap<String, Extension>>,
     phase: watch::Sender<Phase>,
+    time_limit: Mutex<Duration>,
 }
 
 /// An event on its way to the runtime.
@@ -127,6 +128,7 @@ impl RuntimeApi {
             in_flight: Mutex::default(),
             extensions: Mutex::default(),
             phase: watch::Sender::new(Phase::default()),
+            time_limit: Mutex::new(TIME_LIMIT),
         });
         let handler_shared = Arc::clone(&shared);
         let handler = move |request, hangup| routes::answer(Arc::clone(&handler_shared), request, hangup);
@@ -160,7 +162,7 @@ impl RuntimeApi {
         }
         let serial = shared.serial.fetch_add(1, Ordering::Relaxed);
         let id = format!("8476a536-e9f4-11e8-9739-{serial:012x}");
-        let deadline = (epoch() + TIME_LIMIT).as_millis();
+        let deadline = (epoch() + *shared.time_limit()).as_millis();
         let (head, answer) = oneshot::channel();
         shared.phase.send_modify(|phase| phase.in_flight += 1);
         let slot = Slot { shared: Arc::clone(shared), _permit: permit };
@@ -173,6 +175,11 @@ impl RuntimeApi {
         }
         let lost = || FunctionError::new("Runtime.ExitError", "the invocation was never answered");
         answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Gives the invocations from now on this long: it is what the function is told, and nothing stops it then.
+    pub fn set_time_limit(&self, limit: Duration) {
+        *self.shared.time_limit() = limit;
     }
 
     /// Waits until the environment is idle: the runtime and all extensions wait for their next event.
@@ -214,6 +221,10 @@ impl RuntimeApi {
 pub(crate) struct SharedApi(Arc<Shared>);
 
 impl Shared {
+    fn time_limit(&self) -> MutexGuard<'_, Duration> {
+        self.time_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn in_flight(&self) -> MutexGuard<'_, HashMap<String, InFlight>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }

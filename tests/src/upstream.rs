@@ -157,6 +157,16 @@ impl Upstream {
         self.state.inner().log.clone()
     }
 
+    /// The models that were asked for so far, in order of arrival; an empty text where a request names none.
+    #[must_use]
+    pub fn models_asked(&self) -> Vec<String> {
+        let model = |seen: &Seen| {
+            let body = serde_json::from_slice::<Value>(&seen.body).unwrap_or_default();
+            body["model"].as_str().unwrap_or_default().to_owned()
+        };
+        self.state.inner().log.iter().map(model).collect()
+    }
+
     /// How many requests came, refused ones included.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -88,6 +88,13 @@ fn with_model(mut event: Value, model: &str) -> Value {
     let mut body: Value = serde_json::from_slice(&bytes).unwrap();
     body["model"] = model.into();
     let body = body.to_string();
+    let length = body.len().to_string();
+    if event["headers"].get("content-length").is_some() {
+        event["headers"]["content-length"] = length.as_str().into();
+    }
+    if event["multiValueHeaders"].get("content-length").is_some() {
+        event["multiValueHeaders"]["content-length"] = json!([length]);
+    }
     event["body"] = if encoded { BASE64_STANDARD.encode(body) } else { body }.into();
     event
 }

@@ -6,6 +6,12 @@
 //! | `rotation_live` | a rotated credential costs no request and one read |
 //! | `canary` | no secret, key or prompt is where it does not belong |
 //! | `bad_input` | each kind of bad input has its status and its error |
+//! | `routing` | which deployment is asked: weights, wildcards, aliases, cooldowns |
+//! | `failover` | who is asked next: retries, fallbacks |
+//! | `limits` | what a virtual key may use up, and what counts as used |
+//! | `settlement` | what is settled when a request does not end as it should |
+//! | `deployed` | the settings of `template.yaml`: everything secret is a reference |
+//! | `credential_files` | credentials in files that change while requests run |
 //! | `sdk` | the official Python SDKs work through the gateway |
 //! | `first_run` | the first start on a machine, and the end of one |
 
@@ -18,8 +24,14 @@
 
 mod bad_input;
 mod canary;
+mod credential_files;
+mod deployed;
+mod failover;
 mod first_run;
 mod lambda_events;
+mod limits;
 mod rotation_live;
+mod routing;
 mod sdk;
+mod settlement;
 mod stack;

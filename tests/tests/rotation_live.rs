@@ -197,7 +197,8 @@ async fn a_store_that_is_down_costs_a_warm_process_nothing_and_a_cold_one_503() 
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(rotation.stack.upstream.count(), asked, "asked the upstream without a credential");
     rotation.moto.outage(false);
-    // A failed read is remembered for a moment, so that a store in trouble is not asked by every request.
+    // A failed read is remembered for a second, so that a store in trouble is not asked by every request. Nothing
+    // tells when that second of the program's own clock is over, so it is asked until it is.
     within("the credential to be read", async {
         while cold.post("/v1/chat/completions", &chat("gpt", false)).await.status != 200 {}
     })

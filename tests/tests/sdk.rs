@@ -26,7 +26,9 @@ async fn run(stack: &Stack, file: &str) {
     let gateway = gateway(stack).await;
     let environment =
         [("KEYTURN_URL", gateway.url()), ("KEYTURN_KEY", gateway.key()), ("COMPLETION", COMPLETION)];
-    python::pytest(file, &environment).await;
+    if let Err(failure) = python::pytest(file, &environment).await {
+        panic!("{failure}\nkeyturn wrote:\n{}", gateway.process().output());
+    }
 }
 
 #[tokio::test]

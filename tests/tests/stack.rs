@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyturn_ambient::SystemClock;
-use keyturn_keys::{DynamoKeyStore, KeyStore, NewKey};
+use keyturn_keys::{DynamoKeyStore, KeyHash, KeyStore, NewKey};
 use keyturn_tests::dynamo::Dynamo;
 use keyturn_tests::environment::Environment;
 use keyturn_tests::gateway::Gateway;
@@ -42,15 +42,7 @@ impl Stack {
     pub(crate) async fn start() -> Self {
         let upstream = Upstream::start(&[OPENAI_KEY, ANTHROPIC_KEY]).await;
         let dynamo = Dynamo::start().await;
-        let env: HashMap<String, String> = CREDENTIALS
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .chain([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamo.url())])
-            .collect();
-        let sdk = keyturn_http::aws::sdk_config(&env, &keyturn_http::client().unwrap(), "DYNAMODB");
-        let client = aws_sdk_dynamodb::Client::new(&sdk);
-        let keys = DynamoKeyStore::new(client, TABLE.to_owned(), Arc::new(SystemClock), Duration::ZERO);
-        keys.create_table().await.expect("the key table");
+        let keys = key_store(&dynamo, TABLE).await;
         Self { upstream, dynamo, directory: tempfile::tempdir().unwrap(), keys }
     }
 
@@ -58,6 +50,22 @@ impl Stack {
     pub(crate) async fn virtual_key(&self, value: Option<&str>, new: NewKey) -> String {
         let new = NewKey { key: value.map(SecretString::from), ..new };
         self.keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned()
+    }
+
+    /// Makes a virtual key in the file that `keyturn` is going to open; it must not be running.
+    pub(crate) async fn virtual_key_of_keyturn(&self, new: NewKey) -> String {
+        let directory = self.path().join(".keyturn");
+        std::fs::create_dir_all(&directory).unwrap();
+        let dynamo = Dynamo::open(&directory.join("keys.db")).await;
+        // The table's name in that file: functions/local/src/table.rs.
+        let keys = key_store(&dynamo, "keyturn").await;
+        keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned()
+    }
+
+    /// What a virtual key has spent so far, in US dollars.
+    pub(crate) async fn spend(&self, key: &str) -> f64 {
+        let hash = KeyHash::of(&SecretString::from(key));
+        self.keys.authenticate(&hash).await.expect("the key").spend
     }
 
     /// Writes a configuration: the entries of `model_list`, then `more`.
@@ -73,8 +81,9 @@ impl Stack {
             if !extra.contains("mock_response") {
                 let _ = writeln!(yaml, "    api_base: {base}");
             }
-            for line in extra.lines() {
-                let _ = writeln!(yaml, "    {}", line.trim());
+            for line in extra.lines().map(str::trim) {
+                let indent = if line.starts_with("model_info:") { "  " } else { "    " };
+                let _ = writeln!(yaml, "{indent}{line}");
             }
         }
         yaml.push_str(more);
@@ -112,6 +121,20 @@ impl Stack {
     }
 }
 
+/// The production key store on `dynamo`, with its table.
+async fn key_store(dynamo: &Dynamo, table: &str) -> DynamoKeyStore {
+    let env: HashMap<String, String> = CREDENTIALS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .chain([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamo.url())])
+        .collect();
+    let sdk = keyturn_http::aws::sdk_config(&env, &keyturn_http::client().unwrap(), "DYNAMODB");
+    let client = aws_sdk_dynamodb::Client::new(&sdk);
+    let keys = DynamoKeyStore::new(client, table.to_owned(), Arc::new(SystemClock), Duration::ZERO);
+    keys.create_table().await.expect("the key table");
+    keys
+}
+
 /// The environment of the request function.
 pub(crate) fn variables<'a>(
     config: &'a str,
@@ -137,7 +160,7 @@ pub(crate) const NO_RETRIES: &str = "router_settings:\n  num_retries: 0\n  allow
 pub(crate) struct Model {
     pub(crate) name: &'static str,
     pub(crate) model: &'static str,
-    /// Further lines of `litellm_params`.
+    /// Further lines of `litellm_params`, and at the end perhaps one of `model_info: {…}`.
     pub(crate) extra: String,
 }
 
@@ -157,6 +180,14 @@ pub(crate) fn gpt() -> Model {
 
 pub(crate) fn claude() -> Model {
     model("claude", "anthropic/claude-sonnet-4-5")
+}
+
+/// A deployment of a group, with its id and its weight. Of a pair of weights 1 and 0 the first is always asked
+/// first: a weight of 0 serves when nothing else is left.
+pub(crate) fn deployment(group: &'static str, target: &'static str, id: &'static str, weight: u32) -> Model {
+    let mut model = model(group, target);
+    let _ = write!(model.extra, "\nweight: {weight}\nmodel_info: {{id: {id}}}");
+    model
 }
 
 /// A chat completion request.

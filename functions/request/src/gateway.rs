@@ -59,7 +59,7 @@ pub enum LoadError {
     #[error(transparent)]
     Settings(#[from] ConfigError),
     /// What stands in the configuration.
-    #[error("{place}: {source}")]
+    #[error("cannot use the configuration {place}")]
     Config {
         /// The file, or the reference to the secret.
         place: String,

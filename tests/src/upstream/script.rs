@@ -107,6 +107,18 @@ impl Behaviour {
         Self::Reply { status, headers, body: body.into() }
     }
 
+    /// A server that has too much to do, in OpenAI's words, without a word of when to come back.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        let error = serde_json::json!({
+            "message": "The server is overloaded.",
+            "type": "server_error",
+            "param": null,
+            "code": "overloaded",
+        });
+        Self::json(503, &serde_json::json!({"error": error}))
+    }
+
     /// OpenAI's rate limit error, with its headers.
     #[must_use]
     pub fn rate_limited() -> Self {
