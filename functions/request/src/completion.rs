@@ -15,6 +15,7 @@ use crate::attempt::{Ask, Reached, UpstreamAnswer};
 use crate::auth::Presented;
 use crate::deployment::Deployment;
 use crate::error::GatewayError;
+use crate::estimate::prompt_tokens;
 use crate::gateway::{Deadline, Gateway};
 use crate::record::{Figures, Open, ServedBy, milliseconds, set};
 use crate::router::Candidate;
@@ -262,7 +263,7 @@ impl Gateway {
             let error = match attempt {
                 Ok(reached) => {
                     let (deployment, model) = (Arc::clone(deployment), target.model.clone());
-                    let by = ServedBy { deployment, model, prompt_tokens: prompt_tokens(ask.body) };
+                    let by = ServedBy { deployment, model, body: ask.body.clone() };
                     return Ok(Served { reached, by });
                 }
                 Err(error) => error,
@@ -327,11 +328,6 @@ fn rest(error: &GatewayError) -> Option<Duration> {
         }
         _ => None,
     }
-}
-
-/// A rough count of a prompt's tokens: four bytes each.
-fn prompt_tokens(body: &Bytes) -> u64 {
-    u64::try_from(body.len().div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// A missing content type is taken for JSON: some clients leave it out.

@@ -17,6 +17,7 @@
 //! | `redact` | takes our credentials out of what an upstream says of them |
 //! | `record` | what is known of a request in the end: the log line, the cost, the settlement |
 //! | `warm_up` | connections that are open before the first request |
+//! | `estimate` | how many tokens a prompt may have, without a tokenizer |
 //! | `error` | every refusal, its status and its body |
 
 mod answer;
@@ -25,6 +26,7 @@ mod auth;
 mod completion;
 mod deployment;
 mod error;
+mod estimate;
 mod fallbacks;
 mod gateway;
 pub mod lambda;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::answer::{Answer, Body};
 use crate::deployment::Deployment;
 use crate::error::GatewayError;
+use crate::estimate::prompt_tokens;
 use crate::gateway::Gateway;
 use crate::log::{Level, with_causes};
 use crate::stream::Outcome;
@@ -157,15 +159,15 @@ pub(crate) struct ServedBy {
     pub(crate) deployment: Arc<Deployment>,
     /// The provider's model name.
     pub(crate) model: String,
-    /// The prompt's tokens as they were guessed before the request.
-    pub(crate) prompt_tokens: u64,
+    /// The client's request, which the prompt's tokens are guessed from when nobody tells.
+    pub(crate) body: Bytes,
 }
 
 impl ServedBy {
     /// What was used when the upstream did not say: its last word, with the figures, never came. A line break is
     /// half a stream's event, and an event about a token.
     fn guess(&self, outcome: &Outcome) -> Usage {
-        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, outcome.lines / 2);
+        let (prompt_tokens, completion_tokens) = (prompt_tokens(&self.body), outcome.lines / 2);
         Usage { prompt_tokens, completion_tokens, ..Usage::default() }
     }
 }

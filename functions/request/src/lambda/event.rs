@@ -98,7 +98,13 @@ fn http_api(event: &[u8]) -> Option<Request<Bytes>> {
 fn rest_api(event: &[u8]) -> Option<Request<Bytes>> {
     let event: ApiGatewayProxyRequest = serde_json::from_slice(event).ok()?;
     let path = event.path.unwrap_or_default();
-    let path = without_stage(&path, event.request_context.stage.as_deref());
+    // Where the stage stands in front of `path` in the context, it is not part of `path`: a first segment of that
+    // name is the client's own then.
+    let whole = event.request_context.path.unwrap_or_default();
+    let apart =
+        |stage: &&str| whole.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) == Some(&path);
+    let stage = event.request_context.stage.as_deref().filter(|stage| !apart(stage));
+    let path = without_stage(&path, stage);
     let headers =
         if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers };
     build(event.http_method, path, None, headers, event.body, event.is_base64_encoded)
