@@ -52,4 +52,7 @@ pub fn complain(error: &Error) {
         anstream::eprintln!("  because: {error}");
         cause = error.source();
     }
+    if let Error::Load(LoadError::File { .. }) = error {
+        anstream::eprintln!("  help: name one with --config; it has LiteLLM's format");
+    }
 }

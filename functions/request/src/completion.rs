@@ -127,39 +127,24 @@ impl Gateway {
             let param = Some("model".to_owned());
             return Err(GatewayError::BadRequest(BadRequest { message, param, code: None }));
         }
-        let mut group = self.router.group(asked);
+        let mut group = self.router.group(asked).to_owned();
         if let Presented::Virtual(hash) = presented {
             open.note(|record| record.key_id = Some(hash.to_string()));
-            let admission = self.admit(&hash, &self.estimate(group, &facts, body)).await?;
+            let admission = self.admit(&hash, &self.estimate(&group, &facts, body)).await?;
             // The key's stable id, which is not the hash of its value any more once it was regenerated.
             open.note(|record| record.key_id = Some(admission.key.id.to_string()));
-            let admission = open.admission.insert(admission);
             if let Some(meant) = admission.key.aliases.get(asked) {
-                group = self.router.group(meant);
+                group = self.router.group(meant).to_owned();
             }
-            let group = group.to_owned();
-            return self.admitted(completion, request, &facts, &group, open, way).await;
+            open.admission = Some(admission);
         }
-        self.admitted(completion, request, &facts, group, open, way).await
-    }
-
-    /// A request that may go on.
-    async fn admitted(
-        &self,
-        completion: &Completion,
-        request: &Request<Bytes>,
-        facts: &Facts,
-        group: &str,
-        open: &mut Open,
-        way: &mut Way,
-    ) -> Result<Served, GatewayError> {
+        // A name goes into the log only when its caller is known.
         open.note(|record| {
-            record.model = Some(facts.model.clone());
+            record.model = Some(asked.to_owned());
             record.stream = facts.stream;
         });
         let end = request.extensions().get::<Deadline>().map(|deadline| self.end(*deadline));
-        let (surface, body, headers) = (completion.surface, request.body(), request.headers());
-        let ask = Ask { surface, facts, body, headers, end };
+        let ask = Ask { surface: completion.surface, facts: &facts, body, headers, end };
         self.with_fallbacks(&ask, group, completion.route, way).await
     }
 
@@ -180,12 +165,12 @@ impl Gateway {
     async fn with_fallbacks(
         &self,
         ask: &Ask<'_>,
-        group: &str,
+        group: String,
         route: &'static str,
         way: &mut Way,
     ) -> Result<Served, GatewayError> {
-        let mut queue = VecDeque::from([group.to_owned()]);
-        let mut seen = vec![group.to_owned()];
+        let mut seen = vec![group.clone()];
+        let mut queue = VecDeque::from([group]);
         let mut last = GatewayError::UnknownModel { model: ask.facts.model.clone(), route };
         let mut falls_back = false;
         while let Some(group) = queue.pop_front() {
@@ -297,7 +282,8 @@ impl Gateway {
                 if let Some(cost) = reply.usage.as_ref().and_then(|usage| deployment.cost(&by.model, usage)) {
                     set(&mut headers, "x-litellm-response-cost", &cost.to_string());
                 }
-                (Body::from(reply.body), Figures::Known(Outcome { usage: reply.usage, ..Outcome::default() }))
+                let outcome = Outcome { usage: reply.usage, ..Outcome::seen(reply.body.len() / 4) };
+                (Body::from(reply.body), Figures::Known(outcome))
             }
             UpstreamAnswer::Mock(stream) => {
                 streams(&mut headers);

@@ -164,10 +164,9 @@ pub(crate) struct ServedBy {
 }
 
 impl ServedBy {
-    /// What was used when the upstream did not say: its last word, with the figures, never came. A line break is
-    /// half a stream's event, and an event about a token.
+    /// What was used when the upstream did not say: its last word, with the figures, never came.
     fn guess(&self, outcome: &Outcome) -> Usage {
-        let (prompt_tokens, completion_tokens) = (prompt_tokens(&self.body), outcome.lines / 2);
+        let (prompt_tokens, completion_tokens) = (prompt_tokens(&self.body), outcome.seen);
         Usage { prompt_tokens, completion_tokens, ..Usage::default() }
     }
 }

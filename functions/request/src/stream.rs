@@ -23,10 +23,17 @@ const LINGER: Duration = Duration::from_millis(100);
 pub(crate) struct Outcome {
     /// The tokens that the upstream counted.
     pub(crate) usage: Option<Usage>,
-    /// The lines that went to the client, where a stream did: what usage is guessed from when it is not counted.
-    pub(crate) lines: u64,
+    /// The tokens that went to the client, guessed: what is settled when the upstream did not count.
+    pub(crate) seen: u64,
     /// What went wrong after the first byte.
     pub(crate) error: Option<&'static str>,
+}
+
+impl Outcome {
+    /// A good end, after about this many tokens.
+    pub(crate) fn seen(tokens: usize) -> Self {
+        Self { seen: u64::try_from(tokens).unwrap_or(u64::MAX), ..Self::default() }
+    }
 }
 
 /// How long an upstream may take.
@@ -132,7 +139,7 @@ struct Client {
     upstream: Upstream,
     surface: Surface,
     queue: VecDeque<Bytes>,
-    lines: u64,
+    lines: usize,
     error: Option<&'static str>,
     over: Option<oneshot::Sender<Outcome>>,
 }
@@ -142,7 +149,7 @@ impl Client {
         loop {
             self.queue.extend(self.upstream.ready.drain(..));
             if let Some(bytes) = self.queue.pop_front() {
-                self.lines += memchr::memchr_iter(b'\n', &bytes).count() as u64;
+                self.lines += memchr::memchr_iter(b'\n', &bytes).count();
                 return Some(bytes);
             }
             if let Some(error) = self.upstream.failed.take() {
@@ -164,7 +171,8 @@ impl Drop for Client {
         let error = self.error.or((!all_sent).then_some("client_gone"));
         if let Some(over) = self.over.take() {
             // Nobody waits for the outcome when the process is going down.
-            let _ = over.send(Outcome { usage, lines: self.lines, error });
+            // A line break is half of an event, and an event about a token.
+            let _ = over.send(Outcome { usage, error, ..Outcome::seen(self.lines / 2) });
         }
     }
 }
