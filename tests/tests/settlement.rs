@@ -43,7 +43,7 @@ async fn what_a_client_got_before_it_left_is_paid_for() {
 /// Twenty requests that are given up before they are answered would use up the minute's tokens if what they
 /// reserved were kept.
 #[tokio::test]
-async fn a_client_that_leaves_before_the_answer_gives_its_reservation_back() {
+async fn a_client_that_leaves_before_the_answer_pays_for_its_prompt_alone() {
     const LEFT: u64 = 20;
     let stack = Stack::start().await;
     let key = stack.virtual_key_of_keyturn(NewKey { max_budget: Some(0.5), ..NewKey::default() }).await;
@@ -66,6 +66,14 @@ async fn a_client_that_leaves_before_the_answer_gives_its_reservation_back() {
     }
     let answer = Client::default().send(Method::POST, &url, &headers, chat("gpt", false).to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
+    let log = gateway.process().output();
+    let left = log.lines().filter(|line| line.contains("\"status\":499"));
+    let (mut lines, mut paid) = (0, 0);
+    for line in left {
+        lines += 1;
+        paid += usize::from(line.contains("\"estimated\":true") && line.contains("\"cost\":0.00"));
+    }
+    assert_eq!((lines, paid), (20, 20), "{log}");
 }
 
 /// The upstream stalls in the middle of a stream, and the invocation's time runs out: the client is told, and the

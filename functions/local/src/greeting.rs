@@ -39,8 +39,8 @@ impl Greeting<'_> {
         anstream::println!("  {dim}models{dim:#}         {}", self.listed());
         anstream::println!("  {dim}configuration{dim:#}  {}\n", self.config);
         if let Some(model) = self.first_model() {
-            let body =
-                serde_json::json!({"model": model, "messages": [{"role": "user", "content": "Hello!"}]});
+            let model = serde_json::Value::from(model);
+            let body = format!(r#"{{"model":{model},"messages":[{{"role":"user","content":"Hello!"}}]}}"#);
             anstream::println!("{dim}Try it:{dim:#}\n");
             anstream::println!(
                 "curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'\n"

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +23,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may take for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A body that announces more bytes than this is refused unread. A smaller one is read to the bound first: many
+/// clients do not look at an answer while they write.
+const HOPELESS_BODY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What a request is served with.
 #[derive(Clone)]
@@ -78,17 +82,16 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let Answer { response, aftermath } = match self.gateway.refused_early(&head.method, &head.headers) {
+        let Answer { response, aftermath } = match self.gateway.refused_early(&head) {
             Some(refused) => refused,
+            None if body.size_hint().lower() > HOPELESS_BODY_BYTES => self.gateway.body_too_large(&head),
             None => match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
                 Ok(Ok(body)) => {
                     let body: Bytes = body.to_bytes();
                     self.gateway.answer(Request::from_parts(head, body)).await
                 }
-                Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                    self.gateway.body_too_large(&head.headers)
-                }
-                Ok(Err(_)) | Err(_) => self.gateway.body_unreadable(&head.headers),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => self.gateway.body_too_large(&head),
+                Ok(Err(_)) | Err(_) => self.gateway.body_unreadable(&head),
             },
         };
         if let Some(aftermath) = aftermath {

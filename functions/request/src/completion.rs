@@ -13,11 +13,10 @@ use tokio::sync::oneshot;
 use crate::answer::{Answer, Body, MAX_BODY_BYTES};
 use crate::attempt::{Ask, Reached, UpstreamAnswer};
 use crate::auth::Presented;
-use crate::deployment::Deployment;
 use crate::error::GatewayError;
 use crate::estimate::prompt_tokens;
 use crate::gateway::{Deadline, Gateway};
-use crate::record::{Figures, Open, ServedBy, milliseconds, set};
+use crate::record::{Figures, Open, ServedBy, Way, milliseconds, set};
 use crate::router::Candidate;
 use crate::stream::Outcome;
 
@@ -46,16 +45,6 @@ struct Served {
     by: ServedBy,
 }
 
-/// What happens on the way, success or not.
-#[derive(Default)]
-struct Way {
-    retries: u32,
-    fallbacks: u32,
-    waited: Duration,
-    /// The deployment that was asked last, and the group it was asked for.
-    last: Option<(Arc<Deployment>, String)>,
-}
-
 impl Gateway {
     pub(crate) async fn complete(
         self: &Arc<Self>,
@@ -63,20 +52,11 @@ impl Gateway {
         request: Request<Bytes>,
     ) -> Answer {
         let mut open = self.open(completion.route, request.headers());
-        let mut way = Way::default();
-        let outcome = self.serve(&completion, &request, &mut open, &mut way).await;
+        let outcome = self.serve(&completion, &request, &mut open).await;
 
         let head = self.since(open.started);
-        open.note(|record| {
-            record.retries = way.retries;
-            record.fallbacks = way.fallbacks;
-            record.head_ms = milliseconds(head);
-            record.upstream_ms = milliseconds(way.waited);
-            if let Some((deployment, _)) = &way.last {
-                record.deployment = Some(deployment.id.clone());
-                record.provider = Some(deployment.provider.name());
-            }
-        });
+        open.note_way();
+        open.way.asked = None;
         let (mut response, figures, served) = match outcome {
             Ok(served) => self.respond(served, &completion, &mut open),
             Err(error) => {
@@ -84,7 +64,7 @@ impl Gateway {
                 (error.into_response(Some(completion.surface)), Figures::Known(Outcome::default()), None)
             }
         };
-        let headers = response.headers_mut();
+        let (way, headers) = (&open.way, response.headers_mut());
         if let Some((deployment, group)) = &way.last {
             set(headers, "x-litellm-model-id", &deployment.id);
             set(headers, "x-litellm-model-group", group);
@@ -105,7 +85,6 @@ impl Gateway {
         completion: &Completion,
         request: &Request<Bytes>,
         open: &mut Open,
-        way: &mut Way,
     ) -> Result<Served, GatewayError> {
         let headers = request.headers();
         let presented = self.door.presented(headers)?;
@@ -145,7 +124,7 @@ impl Gateway {
         });
         let end = request.extensions().get::<Deadline>().map(|deadline| self.end(*deadline));
         let ask = Ask { surface: completion.surface, facts: &facts, body, headers, end };
-        self.with_fallbacks(&ask, group, completion.route, way).await
+        self.with_fallbacks(&ask, group, completion.route, &mut open.way).await
     }
 
     /// What a request is about to use: the budget is reserved by it. The dearest deployment counts; a fallback, or a
@@ -241,16 +220,20 @@ impl Gateway {
             }
             way.last = Some((Arc::clone(deployment), group.to_owned()));
             let target = deployment.target(candidate.wildcard.as_deref());
+            let by = || ServedBy {
+                deployment: Arc::clone(deployment),
+                model: target.model.clone(),
+                body: ask.body.clone(),
+            };
             let attempt = match &deployment.mock_response {
                 Some(text) => self.mocked(ask, &target, text),
-                None => self.attempt(ask, deployment, &target, &mut way.waited).await,
+                None => {
+                    way.asked = Some(by());
+                    self.attempt(ask, deployment, &target, &mut way.waited).await
+                }
             };
             let error = match attempt {
-                Ok(reached) => {
-                    let (deployment, model) = (Arc::clone(deployment), target.model.clone());
-                    let by = ServedBy { deployment, model, body: ask.body.clone() };
-                    return Ok(Served { reached, by });
-                }
+                Ok(reached) => return Ok(Served { reached, by: by() }),
                 Err(error) => error,
             };
             // Running out of the invocation's time says nothing about the deployment.

@@ -79,7 +79,7 @@ pub enum LoadError {
     #[error("cannot read {what}")]
     Secret {
         /// What it was to be.
-        what: &'static str,
+        what: String,
         /// The store's refusal.
         #[source]
         source: SecretError,
@@ -103,7 +103,9 @@ pub enum LoadError {
         variable: &'static str,
     },
     /// The place of the configuration.
-    #[error("the place of the configuration is a malformed secret reference")]
+    #[error(
+        "the place of the configuration is a malformed secret reference; write it as scheme:name, or as a path"
+    )]
     ConfigReference,
     /// The header for keys.
     #[error("general_settings.litellm_key_header_name is no header name")]
@@ -212,7 +214,7 @@ impl Gateway {
                 Some(Value::Reference(reference)) => {
                     let secret = credentials.get(&reference).await;
                     let found = secret.map(|secret| Some(SecretString::from(secret.value.expose())));
-                    found.map_err(|source| LoadError::Secret { what: "the master key", source })
+                    found.map_err(|source| LoadError::Secret { what: "the master key".to_owned(), source })
                 }
             }
         });
@@ -349,7 +351,7 @@ async fn configuration(source: &ConfigSource, credentials: &CredentialCache) -> 
             .map_err(|source| LoadError::File { path: path.display().to_string(), source }),
         ConfigSource::Secret(reference) => match credentials.get(reference).await {
             Ok(secret) => Ok(secret.value.expose().to_owned()),
-            Err(source) => Err(LoadError::Secret { what: "the configuration (KEYTURN_CONFIG)", source }),
+            Err(source) => Err(LoadError::Secret { what: "the configuration".to_owned(), source }),
         },
     }
 }

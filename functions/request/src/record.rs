@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
 use keyturn_keys::{Admission, Spent};
-use keyturn_providers::Usage;
+use keyturn_providers::{Surface, Usage};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -69,13 +70,28 @@ pub(crate) struct Open {
     pub(crate) started: Timestamp,
     /// What has to be settled.
     pub(crate) admission: Option<Admission>,
+    pub(crate) way: Way,
+}
+
+/// What happens on the way to an answer.
+#[derive(Default)]
+pub(crate) struct Way {
+    pub(crate) retries: u32,
+    pub(crate) fallbacks: u32,
+    /// The time spent waiting for upstreams.
+    pub(crate) waited: Duration,
+    /// The deployment that was asked last, and the group it was asked for.
+    pub(crate) last: Option<(Arc<Deployment>, String)>,
+    /// What an upstream is working at.
+    pub(crate) asked: Option<ServedBy>,
 }
 
 impl Gateway {
     /// Begins the record of a request.
     pub(crate) fn open(self: &Arc<Self>, route: &'static str, headers: &HeaderMap) -> Open {
         let record = Record { call_id: call_id(headers), route, ..Record::default() };
-        Open { gateway: Arc::clone(self), record: Some(record), started: self.now(), admission: None }
+        let (gateway, started) = (Arc::clone(self), self.now());
+        Open { gateway, record: Some(record), started, admission: None, way: Way::default() }
     }
 }
 
@@ -85,6 +101,35 @@ impl Open {
         if let Some(record) = &mut self.record {
             change(record);
         }
+    }
+
+    /// Notes what happened up to now.
+    pub(crate) fn note_way(&mut self) {
+        let head = milliseconds(self.gateway.since(self.started));
+        if let Some(record) = &mut self.record {
+            record.retries = self.way.retries;
+            record.fallbacks = self.way.fallbacks;
+            record.head_ms = head;
+            record.upstream_ms = milliseconds(self.way.waited);
+            if let Some((deployment, _)) = &self.way.last {
+                record.deployment = Some(deployment.id.clone());
+                record.provider = Some(deployment.provider.name());
+            }
+        }
+    }
+
+    /// Notes what was used, and returns what is to be settled for it.
+    fn note_usage(&mut self, by: Option<&ServedBy>, outcome: &Outcome) -> Spent {
+        let guessed = by.filter(|_| outcome.usage.is_none()).map(|by| by.guess(outcome));
+        let usage = outcome.usage.as_ref().or(guessed.as_ref());
+        let cost = by.zip(usage).and_then(|(by, usage)| by.deployment.cost(&by.model, usage));
+        self.note(|record| {
+            record.estimated = guessed.is_some();
+            record.prompt_tokens = usage.map(|usage| usage.prompt_tokens);
+            record.completion_tokens = usage.map(|usage| usage.completion_tokens);
+            record.cost = cost;
+        });
+        Spent { tokens: usage.map_or(0, Usage::total_tokens), cost: cost.unwrap_or_default() }
     }
 
     /// The answer, with what every answer carries, and what is left to do after it.
@@ -103,10 +148,14 @@ impl Open {
     }
 
     /// The answer of a route that asks nothing of a provider.
-    pub(crate) fn answer_with(mut self, answer: Result<Response<Body>, GatewayError>) -> Answer {
+    pub(crate) fn answer_with(
+        mut self,
+        surface: Option<Surface>,
+        answer: Result<Response<Body>, GatewayError>,
+    ) -> Answer {
         let response = answer.unwrap_or_else(|error| {
             self.note(|record| record.error = Some(error.name()));
-            error.into_response(None)
+            error.into_response(surface)
         });
         self.answer(response, Figures::Known(Outcome::default()), None)
     }
@@ -131,17 +180,19 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.record.is_some() {
-            let (status, error) =
-                if std::thread::panicking() { (500, "panic") } else { (499, "client_gone") };
-            self.note(|record| (record.status, record.error) = (status, Some(error)));
-            self.write();
+        if self.record.is_none() {
+            return;
         }
-        if self.admission.is_some()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        let (status, error) = if std::thread::panicking() { (500, "panic") } else { (499, "client_gone") };
+        self.note(|record| (record.status, record.error) = (status, Some(error)));
+        self.note_way();
+        // The upstream has the prompt, and bills it.
+        let asked = self.way.asked.take();
+        let spent = self.note_usage(asked.as_ref(), &Outcome::default());
+        self.write();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // If the process ends first, the reservation ends by itself.
-            runtime.spawn(self.settle(Spent::default()));
+            runtime.spawn(self.settle(spent));
         }
     }
 }
@@ -181,29 +232,18 @@ pub struct Aftermath {
 impl Aftermath {
     /// Waits for the end of the response, settles the admission and writes the log line.
     pub async fn run(mut self) {
-        let mut outcome = match self.figures {
+        let outcome = match self.figures {
             Figures::Known(outcome) => outcome,
             Figures::Coming(receiver) => receiver.await.unwrap_or_default(),
         };
-        let counted = outcome.usage.take();
-        let estimated = counted.is_none() && self.served.is_some();
-        let usage = counted.or_else(|| self.served.as_ref().map(|by| by.guess(&outcome)));
-        let cost = self.served.as_ref().zip(usage.as_ref());
-        let cost = cost.and_then(|(by, usage)| by.deployment.cost(&by.model, usage));
-        self.open.note(|record| {
-            record.error = record.error.or(outcome.error);
-            record.estimated = estimated;
-            record.prompt_tokens = usage.as_ref().map(|usage| usage.prompt_tokens);
-            record.completion_tokens = usage.as_ref().map(|usage| usage.completion_tokens);
-            record.cost = cost;
-        });
+        self.open.note(|record| record.error = record.error.or(outcome.error));
+        let spent = self.open.note_usage(self.served.as_ref(), &outcome);
         self.open.write();
-        let tokens = usage.map_or(0, |usage| usage.total_tokens());
-        self.open.settle(Spent { tokens, cost: cost.unwrap_or_default() }).await;
+        self.open.settle(spent).await;
     }
 }
 
-pub(crate) fn milliseconds(duration: std::time::Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     // Microseconds are enough for a reader, and keep the line short.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

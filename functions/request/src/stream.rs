@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use keyturn_providers::{Decoder, Surface, Usage, error_body};
+use memchr::memmem;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -63,7 +64,10 @@ pub(crate) struct Upstream {
     ready: Vec<Bytes>,
     /// What comes after `ready` when the stream has failed.
     failed: Option<GatewayError>,
+    /// Nothing more is to come for the client.
     ended: bool,
+    /// The terminal event has come, and the upstream's connection is still open.
+    lingers: bool,
 }
 
 impl Upstream {
@@ -80,7 +84,8 @@ impl Upstream {
     ) -> Result<Self, GatewayError> {
         let bytes = Box::pin(body.into_data_stream());
         let (ready, failed) = (Vec::new(), None);
-        let mut upstream = Self { bytes, decoder, redactor, limit, ready, failed, ended: false };
+        let mut upstream =
+            Self { bytes, decoder, redactor, limit, ready, failed, ended: false, lingers: false };
         while upstream.ready.is_empty() && !upstream.ended {
             upstream.advance().await;
         }
@@ -114,9 +119,13 @@ impl Upstream {
             }
         };
         self.failed = outcome.err();
-        if self.decoder.is_over() && !self.ended {
-            self.ended = true;
-            // Nobody is to wait for what an upstream says after its last word.
+        self.lingers = self.decoder.is_over() && !self.ended;
+        self.ended |= self.lingers;
+    }
+
+    /// Waits a moment for an upstream to close what it has ended: its connection can be used again then.
+    async fn linger(&mut self) {
+        if std::mem::take(&mut self.lingers) {
             let _ = timeout(LINGER, async { while self.bytes.next().await.is_some() {} }).await;
         }
     }
@@ -128,8 +137,8 @@ impl Upstream {
         surface: Surface,
         over: oneshot::Sender<Outcome>,
     ) -> impl Stream<Item = Bytes> + Send + use<> {
-        let (queue, lines, error, over) = (VecDeque::new(), 0, None, Some(over));
-        let client = Client { upstream: self, surface, queue, lines, error, over };
+        let (queue, events, error, over) = (VecDeque::new(), 0, None, Some(over));
+        let client = Client { upstream: self, surface, queue, events, error, over };
         stream::unfold(client, |mut client| async move { client.next().await.map(|bytes| (bytes, client)) })
     }
 }
@@ -139,7 +148,7 @@ struct Client {
     upstream: Upstream,
     surface: Surface,
     queue: VecDeque<Bytes>,
-    lines: usize,
+    events: usize,
     error: Option<&'static str>,
     over: Option<oneshot::Sender<Outcome>>,
 }
@@ -149,7 +158,7 @@ impl Client {
         loop {
             self.queue.extend(self.upstream.ready.drain(..));
             if let Some(bytes) = self.queue.pop_front() {
-                self.lines += memchr::memchr_iter(b'\n', &bytes).count();
+                self.events += memmem::find_iter(&bytes, b"data:").count();
                 return Some(bytes);
             }
             if let Some(error) = self.upstream.failed.take() {
@@ -157,6 +166,8 @@ impl Client {
                 return Some(error_event(self.surface, error));
             }
             if self.upstream.ended {
+                // The client has everything by now.
+                self.upstream.linger().await;
                 return None;
             }
             self.upstream.advance().await;
@@ -167,12 +178,13 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let usage = self.upstream.decoder.usage().cloned();
-        let all_sent = self.upstream.ended && self.queue.is_empty() && self.upstream.failed.is_none();
-        let error = self.error.or((!all_sent).then_some("client_gone"));
+        let unsent =
+            !self.queue.is_empty() || !self.upstream.ready.is_empty() || self.upstream.failed.is_some();
+        let early = (unsent || !self.upstream.ended)
+            .then(|| if std::thread::panicking() { "panic" } else { "client_gone" });
         if let Some(over) = self.over.take() {
-            // Nobody waits for the outcome when the process is going down.
-            // A line break is half of an event, and an event about a token.
-            let _ = over.send(Outcome { usage, error, ..Outcome::seen(self.lines / 2) });
+            // An event is about a token. Nobody waits for the outcome when the process is going down.
+            let _ = over.send(Outcome { usage, error: self.error.or(early), ..Outcome::seen(self.events) });
         }
     }
 }

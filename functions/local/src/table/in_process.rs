@@ -35,7 +35,12 @@ impl HttpClient for InProcess {
 
 impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::ready(self.answer(&request))
+        let database = self.clone();
+        // The database may wait for another process on the same file; requests go on meanwhile.
+        let answered = tokio::task::spawn_blocking(move || database.answer(&request));
+        HttpConnectorFuture::new(async {
+            answered.await.unwrap_or_else(|error| Err(ConnectorError::other(error.into(), None)))
+        })
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use http::HeaderMap;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaInvocation};
 
@@ -15,7 +14,6 @@ use super::event::{self, Unreadable};
 use super::reply;
 use super::runtime_api::{INVOCATION_ID, RuntimeApi};
 use crate::answer::Answer;
-use crate::error::GatewayError;
 use crate::gateway::{Deadline, Gateway};
 
 /// Takes an invocation from lambda_runtime and answers it.
@@ -77,10 +75,7 @@ impl Service {
                 }
                 (sender, self.gateway.answer(request).await)
             }
-            Err(Unreadable::Malformed(sender)) => {
-                let answer = self.gateway.refuse(&HeaderMap::new(), GatewayError::MalformedEvent);
-                (sender, answer)
-            }
+            Err(Unreadable::Malformed(sender)) => (sender, self.gateway.malformed_event()),
             Err(Unreadable::Foreign) => return None,
         };
         let Answer { response, aftermath } = answer;
