@@ -87,7 +87,7 @@ async fn a_stream_ends_before_its_invocation_does() {
     stack.upstream.script(Behaviour::Paced(gate.clone()));
     gate.release(4);
     // The gateway keeps half a second for its last words.
-    function.set_time_limit(Duration::from_millis(1_500));
+    function.set_time_limit(Duration::from_millis(2_500));
     let answer = function.call(&event(CHAT, &key, &chat("gpt", true))).await;
     let text = answer.text();
     assert!(text.contains("\"upstream_timeout\"") && !text.contains("[DONE]"), "{text}");
