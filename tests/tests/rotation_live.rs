@@ -43,6 +43,15 @@ impl Rotation {
         self.stack.upstream.revoke(OLD);
     }
 
+    /// Rotates when all clients are warm, and tells them. Returns the reads there had been by then.
+    async fn rotate_once(&self, warm: &Barrier, rotated: &AtomicBool) -> u64 {
+        warm.wait().await;
+        let reads = self.moto.reads();
+        self.rotate().await;
+        rotated.store(true, Ordering::SeqCst);
+        reads
+    }
+
     async fn environment(&self) -> Environment {
         self.stack.environment(&self.config, &[("AWS_ENDPOINT_URL_SECRETS_MANAGER", &self.moto.url())]).await
     }
@@ -110,13 +119,7 @@ async fn one_process_with_sixteen_clients_loses_nothing_and_reads_once() {
         let (warm, rotated) = (&warm, &rotated);
         async move { client(ask, warm, rotated).await }
     }));
-    let (failed, reads_before) = tokio::join!(clients, async {
-        warm.wait().await;
-        let reads = rotation.moto.reads();
-        rotation.rotate().await;
-        rotated.store(true, Ordering::SeqCst);
-        reads
-    });
+    let (failed, reads_before) = tokio::join!(clients, rotation.rotate_once(&warm, &rotated));
     let failed = failed.concat();
     assert!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed.first());
     assert_eq!(reads_before, 1, "one read in the init phase");
@@ -140,13 +143,7 @@ async fn several_environments_lose_nothing_and_read_once_each() {
         };
         client(ask, &warm, &rotated)
     }));
-    let (failed, reads_before) = tokio::join!(clients, async {
-        warm.wait().await;
-        let reads = rotation.moto.reads();
-        rotation.rotate().await;
-        rotated.store(true, Ordering::SeqCst);
-        reads
-    });
+    let (failed, reads_before) = tokio::join!(clients, rotation.rotate_once(&warm, &rotated));
     let failed = failed.concat();
     assert!(failed.is_empty(), "{} requests failed, the first: {:?}", failed.len(), failed.first());
     let environments = u64::try_from(ENVIRONMENTS).unwrap();

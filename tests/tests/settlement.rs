@@ -40,8 +40,8 @@ async fn what_a_client_got_before_it_left_is_paid_for() {
     assert!(log.contains("\"estimated\":true") && log.contains("\"error\":\"client_gone\""), "{log}");
 }
 
-/// Twenty requests that are given up before they are answered would use up the minute's tokens if what they
-/// reserved were kept.
+/// Twenty requests that are given up before they are answered would use up the budget if what they reserved were
+/// kept.
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_pays_for_its_prompt_alone() {
     const LEFT: u64 = 20;

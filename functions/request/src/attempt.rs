@@ -7,11 +7,10 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use http::HeaderMap;
 use http::response::Parts;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use jiff::Timestamp;
 use keyturn_config::{SecretRef, Value};
 use keyturn_providers::{Call, Credential, Facts, ProviderError, Refusal, Reply, Surface, Target, mock};
@@ -87,6 +86,10 @@ impl Held {
     fn version(&self) -> Option<VersionId> {
         self.versions.first().map(|(_, version)| version.clone())
     }
+
+    fn version_of(&self, reference: &SecretRef) -> Option<&VersionId> {
+        self.versions.iter().find(|(known, _)| known == reference).map(|(_, version)| version)
+    }
 }
 
 impl Gateway {
@@ -104,8 +107,8 @@ impl Gateway {
             outcome => return outcome.map(|(headers, answer)| reached(headers, answer, &held, false)),
         };
         let mut refused_versions = vec![refused.versions.clone()];
-        for source in [Source::Refreshed, Source::Previous] {
-            let Some(held) = self.other(deployment, &refused, source).await else { continue };
+        for source in [Source::Refreshed(&refused), Source::Previous] {
+            let Some(held) = self.other(deployment, source).await else { continue };
             if refused_versions.contains(&held.versions) {
                 continue;
             }
@@ -133,21 +136,20 @@ impl Gateway {
 
     /// The credential as the cache has it.
     pub(crate) async fn credential(&self, deployment: &Deployment) -> Result<Held, SecretError> {
-        let mut held = Held::default();
-        for (field, value) in &deployment.secrets {
-            match value {
-                Value::Literal(secret) => held = held.with(field, secret),
-                Value::Reference(reference) => {
-                    let secret = self.credentials.get(reference).await?;
-                    held = held.with_version(field, reference, &secret);
-                }
-            }
-        }
-        Ok(held)
+        Ok(self.gather(deployment, Source::Current).await?.unwrap_or_default())
     }
 
     /// Another version of a refused credential; `None` when there is none to try.
-    async fn other(&self, deployment: &Deployment, refused: &Held, source: Source) -> Option<Held> {
+    async fn other(&self, deployment: &Deployment, source: Source<'_>) -> Option<Held> {
+        let held = self.gather(deployment, source).await.unwrap_or_else(|error| {
+            self.no_secret(&error);
+            None
+        });
+        held.filter(|held| !held.versions.is_empty())
+    }
+
+    /// The secret fields of a deployment; `None` when the source has one of them not.
+    async fn gather(&self, deployment: &Deployment, source: Source<'_>) -> Result<Option<Held>, SecretError> {
         let mut held = Held::default();
         for (field, value) in &deployment.secrets {
             let reference = match value {
@@ -157,20 +159,18 @@ impl Gateway {
                 }
                 Value::Reference(reference) => reference,
             };
-            let (_, version) = refused.versions.iter().find(|(known, _)| known == reference)?;
             let secret = match source {
-                Source::Refreshed => self.credentials.refused(reference, version).await.map(Some),
-                Source::Previous => self.credentials.previous(reference).await,
+                Source::Current => Some(self.credentials.get(reference).await?),
+                Source::Refreshed(refused) => match refused.version_of(reference) {
+                    Some(version) => Some(self.credentials.refused(reference, version).await?),
+                    None => None,
+                },
+                Source::Previous => self.credentials.previous(reference).await?,
             };
-            match secret {
-                Ok(secret) => held = held.with_version(field, reference, &secret?),
-                Err(error) => {
-                    self.no_secret(&error);
-                    return None;
-                }
-            }
+            let Some(secret) = secret else { return Ok(None) };
+            held = held.with_version(field, reference, &secret);
         }
-        (!held.versions.is_empty()).then_some(held)
+        Ok(Some(held))
     }
 
     fn no_secret(&self, error: &SecretError) -> GatewayError {
@@ -240,10 +240,14 @@ impl Gateway {
     }
 }
 
-/// Where another version of a refused credential may come from.
+/// Where a credential comes from.
 #[derive(Clone, Copy)]
-enum Source {
-    Refreshed,
+enum Source<'a> {
+    /// The cache.
+    Current,
+    /// The store, because this one was refused.
+    Refreshed(&'a Held),
+    /// The store's version before.
     Previous,
 }
 
@@ -273,14 +277,12 @@ fn is_event_stream(head: &Parts) -> bool {
 
 /// Reads a body of at most `limit` bytes to its end.
 async fn read(body: reqwest::Body, limit: usize) -> Result<Bytes, GatewayError> {
-    let mut body = std::pin::pin!(body.into_data_stream());
-    let mut whole = BytesMut::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| GatewayError::UpstreamUnreachable)?;
-        if whole.len() + chunk.len() > limit {
-            return Err(GatewayError::UpstreamTooLong);
+    let whole = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            GatewayError::UpstreamTooLong
+        } else {
+            GatewayError::UpstreamUnreachable
         }
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole.freeze())
+    });
+    whole.map(Collected::to_bytes)
 }

@@ -39,12 +39,6 @@ pub(crate) struct Completion {
     pub(crate) model: Option<String>,
 }
 
-/// A request that a deployment has answered.
-struct Served {
-    reached: Reached,
-    by: ServedBy,
-}
-
 impl Gateway {
     pub(crate) async fn complete(
         self: &Arc<Self>,
@@ -54,11 +48,13 @@ impl Gateway {
         let mut open = self.open(completion.route, request.headers());
         let outcome = self.serve(&completion, &request, &mut open).await;
 
-        let head = self.since(open.started);
-        open.note_way();
-        open.way.asked = None;
+        let head = open.note_way();
+        let asked = open.way.asked.take();
         let (mut response, figures, served) = match outcome {
-            Ok(served) => self.respond(served, &completion, &mut open),
+            Ok(reached) => {
+                let (response, figures) = respond(reached, asked.as_ref(), &completion, &mut open);
+                (response, figures, asked)
+            }
             Err(error) => {
                 open.note(|record| record.error = Some(error.name()));
                 (error.into_response(Some(completion.surface)), Figures::Known(Outcome::default()), None)
@@ -85,7 +81,7 @@ impl Gateway {
         completion: &Completion,
         request: &Request<Bytes>,
         open: &mut Open,
-    ) -> Result<Served, GatewayError> {
+    ) -> Result<Reached, GatewayError> {
         let headers = request.headers();
         let presented = self.door.presented(headers)?;
         let body = request.body();
@@ -147,7 +143,7 @@ impl Gateway {
         group: String,
         route: &'static str,
         way: &mut Way,
-    ) -> Result<Served, GatewayError> {
+    ) -> Result<Reached, GatewayError> {
         let mut seen = vec![group.clone()];
         let mut queue = VecDeque::from([group]);
         let mut last = GatewayError::UnknownModel { model: ask.facts.model.clone(), route };
@@ -156,7 +152,7 @@ impl Gateway {
             let Some(candidates) = self.candidates(&group) else { continue };
             way.fallbacks += u32::from(std::mem::replace(&mut falls_back, true));
             let error = match self.with_retries(ask, &group, candidates, way).await {
-                Ok(served) => return Ok(served),
+                Ok(reached) => return Ok(reached),
                 Err(error) => error,
             };
             if ask.is_out_of_time() {
@@ -186,7 +182,7 @@ impl Gateway {
         group: &str,
         mut candidates: Vec<Candidate>,
         way: &mut Way,
-    ) -> Result<Served, GatewayError> {
+    ) -> Result<Reached, GatewayError> {
         candidates.retain(|one| one.deployment.serves(ask.surface));
         if candidates.is_empty() {
             return Err(GatewayError::SurfaceUnsupported { model: group.to_owned() });
@@ -220,20 +216,17 @@ impl Gateway {
             }
             way.last = Some((Arc::clone(deployment), group.to_owned()));
             let target = deployment.target(candidate.wildcard.as_deref());
-            let by = || ServedBy {
+            way.asked = Some(ServedBy {
                 deployment: Arc::clone(deployment),
                 model: target.model.clone(),
                 body: ask.body.clone(),
-            };
+            });
             let attempt = match &deployment.mock_response {
                 Some(text) => self.mocked(ask, &target, text),
-                None => {
-                    way.asked = Some(by());
-                    self.attempt(ask, deployment, &target, &mut way.waited).await
-                }
+                None => self.attempt(ask, deployment, &target, &mut way.waited).await,
             };
             let error = match attempt {
-                Ok(reached) => return Ok(Served { reached, by: by() }),
+                Ok(reached) => return Ok(reached),
                 Err(error) => error,
             };
             // Running out of the invocation's time says nothing about the deployment.
@@ -243,48 +236,6 @@ impl Gateway {
             self.router.note_failure(deployment, self.now(), rest(&error));
             last = Some(error);
         }
-    }
-
-    /// The response's head and body, and where its figures will come from.
-    fn respond(
-        &self,
-        served: Served,
-        completion: &Completion,
-        open: &mut Open,
-    ) -> (Response<Body>, Figures, Option<ServedBy>) {
-        let Served { reached, by } = served;
-        let deployment = &by.deployment;
-        open.note(|record| {
-            record.secret_version = reached.version.as_ref().map(ToString::to_string);
-            record.healed = reached.healed;
-        });
-        let mut headers = reached.headers;
-        let (body, figures) = match reached.answer {
-            UpstreamAnswer::Whole(reply) => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                if let Some(cost) = reply.usage.as_ref().and_then(|usage| deployment.cost(&by.model, usage)) {
-                    set(&mut headers, "x-litellm-response-cost", &cost.to_string());
-                }
-                let outcome = Outcome { usage: reply.usage, ..Outcome::seen(reply.body.len() / 4) };
-                (Body::from(reply.body), Figures::Known(outcome))
-            }
-            UpstreamAnswer::Mock(stream) => {
-                streams(&mut headers);
-                let outcome = Outcome { usage: Some(stream.usage), ..Outcome::default() };
-                (Body::Stream(Box::pin(futures_util::stream::iter(stream.events))), Figures::Known(outcome))
-            }
-            UpstreamAnswer::Stream(upstream) => {
-                streams(&mut headers);
-                let (over, figures) = oneshot::channel();
-                (
-                    Body::Stream(Box::pin(upstream.into_client(completion.surface, over))),
-                    Figures::Coming(figures),
-                )
-            }
-        };
-        let mut response = Response::new(body);
-        *response.headers_mut() = headers;
-        (response, figures, Some(by))
     }
 }
 
@@ -311,4 +262,41 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn streams(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+}
+
+/// The response's head and body, and where its figures will come from.
+fn respond(
+    reached: Reached,
+    by: Option<&ServedBy>,
+    completion: &Completion,
+    open: &mut Open,
+) -> (Response<Body>, Figures) {
+    open.note(|record| {
+        record.secret_version = reached.version.as_ref().map(ToString::to_string);
+        record.healed = reached.healed;
+    });
+    let mut headers = reached.headers;
+    let (body, figures) = match reached.answer {
+        UpstreamAnswer::Whole(reply) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            if let Some(cost) = by.zip(reply.usage.as_ref()).and_then(|(by, usage)| by.cost(usage)) {
+                set(&mut headers, "x-litellm-response-cost", &cost.to_string());
+            }
+            let outcome = Outcome { usage: reply.usage, ..Outcome::seen(reply.body.len() / 4) };
+            (Body::from(reply.body), Figures::Known(outcome))
+        }
+        UpstreamAnswer::Mock(stream) => {
+            streams(&mut headers);
+            let outcome = Outcome { usage: Some(stream.usage), ..Outcome::default() };
+            (Body::Stream(Box::pin(futures_util::stream::iter(stream.events))), Figures::Known(outcome))
+        }
+        UpstreamAnswer::Stream(upstream) => {
+            streams(&mut headers);
+            let (over, figures) = oneshot::channel();
+            (Body::Stream(Box::pin(upstream.into_client(completion.surface, over))), Figures::Coming(figures))
+        }
+    };
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    (response, figures)
 }

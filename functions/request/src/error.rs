@@ -24,8 +24,6 @@ pub(crate) enum GatewayError {
     MalformedBearer,
     /// The token does not start with `sk-`; it stands here masked.
     NotAVirtualKey { masked: String },
-    /// No such key; the hash is not secret.
-    UnknownKey { hash: String },
     /// The key store's refusal of the key with this hash.
     Key { hash: String, error: KeyError, now: Timestamp },
     /// The body is not what the route takes.
@@ -101,7 +99,6 @@ impl GatewayError {
             Self::NoKey
             | Self::MalformedBearer
             | Self::NotAVirtualKey { .. }
-            | Self::UnknownKey { .. }
             | Self::Key { .. }
             | Self::BadRequest(_)
             | Self::UnsupportedMediaType
@@ -136,7 +133,6 @@ impl GatewayError {
             Self::NoKey => "no_key",
             Self::MalformedBearer => "malformed_bearer",
             Self::NotAVirtualKey { .. } => "not_a_virtual_key",
-            Self::UnknownKey { .. } => "unknown_key",
             Self::Key { error, .. } => key::name(error),
             Self::BadRequest(_) => "bad_request",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -181,14 +177,7 @@ impl GatewayError {
     }
 
     fn is_about_the_key(&self) -> bool {
-        matches!(
-            self,
-            Self::NoKey
-                | Self::MalformedBearer
-                | Self::NotAVirtualKey { .. }
-                | Self::UnknownKey { .. }
-                | Self::Key { .. }
-        )
+        matches!(self, Self::NoKey | Self::MalformedBearer | Self::NotAVirtualKey { .. } | Self::Key { .. })
     }
 
     fn tell(self) -> Told {
@@ -202,7 +191,6 @@ impl GatewayError {
                 "auth_error",
                 format!("LiteLLM Virtual Key expected. Received={masked}, expected to start with 'sk-'."),
             ),
-            Self::UnknownKey { hash } => key::unknown(&hash),
             Self::Key { hash, error, now } => key::told(&hash, error, now),
             Self::BadRequest(error) => Told {
                 param: error.param,

@@ -174,6 +174,7 @@ impl Gateway {
         let config = Config::parse(&text, env.as_ref())
             .map_err(|source_error| LoadError::Config { place: place(&source), source: source_error })?;
         drop(text);
+        let configured = settings.master_key(&config).cloned();
         for warning in &config.warnings {
             log.write(
                 Level::Warn,
@@ -204,7 +205,6 @@ impl Gateway {
 
         let references: Vec<SecretRef> =
             deployments.iter().flat_map(|deployment| deployment.references().cloned()).collect();
-        let configured = settings.master_key.or(config.general.master_key);
         let default_master_key = configured.is_none() && master_key.is_some();
         // The warm-up and the master key share the same wait.
         let (failed, master_key) = tokio::join!(prefetch(&credentials, references), async {
@@ -302,7 +302,7 @@ impl Gateway {
         hash: &KeyHash,
         ask: &keyturn_keys::Ask<'_>,
     ) -> Result<Admission, GatewayError> {
-        let Some(keys) = &self.keys else { return Err(GatewayError::UnknownKey { hash: hash.to_string() }) };
+        let Some(keys) = &self.keys else { return Err(self.key_refusal(hash, KeyError::NotFound)) };
         let admission = keys.admit(hash, ask).await.map_err(|error| self.key_refusal(hash, error))?;
         self.credentials.generation(admission.generation);
         Ok(admission)
@@ -310,7 +310,7 @@ impl Gateway {
 
     /// The key, without anything asked of its limits.
     pub(crate) async fn known(&self, hash: &KeyHash) -> Result<Arc<VirtualKey>, GatewayError> {
-        let Some(keys) = &self.keys else { return Err(GatewayError::UnknownKey { hash: hash.to_string() }) };
+        let Some(keys) = &self.keys else { return Err(self.key_refusal(hash, KeyError::NotFound)) };
         keys.authenticate(hash).await.map_err(|error| self.key_refusal(hash, error))
     }
 

@@ -48,14 +48,19 @@ impl Log {
 }
 
 /// Writes the line of a process that cannot go on.
-pub fn fatal(sink: fn(&[u8]), message: &'static str, error: &(dyn std::error::Error + Send + Sync)) {
+pub fn fatal(
+    sink: fn(&[u8]),
+    timestamp: Timestamp,
+    message: &'static str,
+    error: &(dyn std::error::Error + Send + Sync),
+) {
     #[derive(Serialize)]
     struct Fatal {
         error: String,
     }
     Log { level: Level::Error, sink }.write(
         Level::Error,
-        Timestamp::now(),
+        timestamp,
         message,
         &Fatal { error: with_causes(error) },
     );

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use keyturn_ambient::{Env, ProcessEnv, SystemClock};
+use keyturn_ambient::{Clock, Env, ProcessEnv, SystemClock};
 use keyturn_request::{Gateway, Options, lambda, log};
 
 fn main() -> ExitCode {
@@ -28,12 +28,12 @@ async fn serve() -> ExitCode {
     match served.await {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            log::fatal(log::stdout, "the Runtime API is gone", error.as_ref());
+            log::fatal(log::stdout, SystemClock.now(), "the Runtime API is gone", error.as_ref());
             ExitCode::FAILURE
         }
         Err(error) => {
             let error: keyturn_request::LoadError = error;
-            log::fatal(log::stdout, "initialisation failed", &error);
+            log::fatal(log::stdout, SystemClock.now(), "initialisation failed", &error);
             lambda::report_init_error(env.as_ref(), &error).await;
             ExitCode::FAILURE
         }

@@ -103,26 +103,27 @@ impl Open {
         }
     }
 
-    /// Notes what happened up to now.
-    pub(crate) fn note_way(&mut self) {
-        let head = milliseconds(self.gateway.since(self.started));
+    /// Notes what happened up to now, and returns how long it took.
+    pub(crate) fn note_way(&mut self) -> Duration {
+        let head = self.gateway.since(self.started);
         if let Some(record) = &mut self.record {
             record.retries = self.way.retries;
             record.fallbacks = self.way.fallbacks;
-            record.head_ms = head;
+            record.head_ms = milliseconds(head);
             record.upstream_ms = milliseconds(self.way.waited);
             if let Some((deployment, _)) = &self.way.last {
                 record.deployment = Some(deployment.id.clone());
                 record.provider = Some(deployment.provider.name());
             }
         }
+        head
     }
 
     /// Notes what was used, and returns what is to be settled for it.
     fn note_usage(&mut self, by: Option<&ServedBy>, outcome: &Outcome) -> Spent {
         let guessed = by.filter(|_| outcome.usage.is_none()).map(|by| by.guess(outcome));
         let usage = outcome.usage.as_ref().or(guessed.as_ref());
-        let cost = by.zip(usage).and_then(|(by, usage)| by.deployment.cost(&by.model, usage));
+        let cost = by.zip(usage).and_then(|(by, usage)| by.cost(usage));
         self.note(|record| {
             record.estimated = guessed.is_some();
             record.prompt_tokens = usage.map(|usage| usage.prompt_tokens);
@@ -215,6 +216,11 @@ pub(crate) struct ServedBy {
 }
 
 impl ServedBy {
+    /// What this usage costs in US dollars, when the model has a price.
+    pub(crate) fn cost(&self, usage: &Usage) -> Option<f64> {
+        self.deployment.cost(&self.model, usage)
+    }
+
     /// What was used when the upstream did not say: its last word, with the figures, never came.
     fn guess(&self, outcome: &Outcome) -> Usage {
         let (prompt_tokens, completion_tokens) = (prompt_tokens(&self.body), outcome.seen);

@@ -21,7 +21,7 @@ pub(super) fn name(error: &KeyError) -> &'static str {
     }
 }
 
-pub(super) fn unknown(hash: &str) -> Told {
+fn unknown(hash: &str) -> Told {
     Told {
         param: Some("key".to_owned()),
         ..auth(
