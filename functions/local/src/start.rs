@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use keyturn_ambient::{Clock, Env};
+use keyturn_keys::KeyStore;
 use keyturn_request::log::stderr;
 use keyturn_request::{Gateway, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,7 +33,7 @@ pub async fn start(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock
         sink: stderr,
         http,
         config: Some(arguments.config.clone()),
-        keys: Some(keys),
+        keys: Some(Arc::clone(&keys) as Arc<dyn KeyStore>),
         master_key: Some(master_key),
     };
     let gateway = Gateway::load(options).await?;
@@ -59,6 +60,7 @@ pub async fn start(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock
         either(&mut more).await;
     };
     server::serve(gateway, listener, either(&mut signals), stop_now).await;
+    keys.written().await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
-use keyturn_keys::{KeyHash, same_secret};
+use keyturn_keys::KeyHash;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::GatewayError;
@@ -16,8 +16,8 @@ const BARE_HEADERS: [&str; 4] = ["api-key", "x-api-key", "x-goog-api-key", "ocp-
 /// What opens the gateway besides virtual keys.
 #[derive(Default)]
 pub(crate) struct Door {
-    /// The master key; `None` admits virtual keys only.
-    pub(crate) master_key: Option<SecretString>,
+    /// The master key's hash; `None` admits virtual keys only.
+    pub(crate) master_key: Option<KeyHash>,
     /// `general_settings.litellm_key_header_name`: the only header looked at when it is set.
     pub(crate) key_header: Option<HeaderName>,
 }
@@ -38,13 +38,15 @@ impl Door {
     /// 401 with LiteLLM's message for each way of having no usable key.
     pub(crate) fn presented(&self, headers: &HeaderMap) -> Result<Presented, GatewayError> {
         let key = self.key(headers)?;
-        if self.master_key.as_ref().is_some_and(|master| same_secret(master, &key)) {
+        let hash = KeyHash::of(&key);
+        // Hashes are compared in a time that says nothing about them.
+        if self.master_key == Some(hash) {
             return Ok(Presented::Master);
         }
         if !key.expose_secret().starts_with("sk-") {
             return Err(GatewayError::NotAVirtualKey { masked: masked(key.expose_secret()) });
         }
-        Ok(Presented::Virtual(KeyHash::of(&key)))
+        Ok(Presented::Virtual(hash))
     }
 
     fn key(&self, headers: &HeaderMap) -> Result<SecretString, GatewayError> {
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     fn door() -> Door {
-        Door { master_key: Some(SecretString::from("sk-master")), key_header: None }
+        Door { master_key: Some(hash("sk-master")), key_header: None }
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

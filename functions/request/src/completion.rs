@@ -30,6 +30,9 @@ const MAX_MODEL_NAME: usize = 256;
 /// The tokens that an answer is taken to have, for the reservation, when the request sets no maximum.
 const ASSUMED_COMPLETION_TOKENS: u64 = 1024;
 
+/// The headers that an answer gets from us, those of rate limits not counted.
+const OWN_HEADERS: usize = 8;
+
 /// A route that completes.
 pub(crate) struct Completion {
     pub(crate) surface: Surface,
@@ -61,12 +64,14 @@ impl Gateway {
             }
         };
         let (way, headers) = (&open.way, response.headers_mut());
+        // What is set here and when the record closes: the map grows once.
+        headers.reserve(OWN_HEADERS);
         if let Some((deployment, group)) = &way.last {
             set(headers, "x-litellm-model-id", &deployment.id);
             set(headers, "x-litellm-model-group", group);
         }
-        set(headers, "x-litellm-attempted-retries", &way.retries.to_string());
-        set(headers, "x-litellm-attempted-fallbacks", &way.fallbacks.to_string());
+        headers.insert("x-litellm-attempted-retries", way.retries.into());
+        headers.insert("x-litellm-attempted-fallbacks", way.fallbacks.into());
         for (name, value) in open.admission.iter().flat_map(|admission| &admission.rate_headers) {
             set(headers, name, value);
         }
@@ -107,7 +112,9 @@ impl Gateway {
             open.note(|record| record.key_id = Some(hash.to_string()));
             let admission = self.admit(&hash, &self.estimate(&group, &facts, body)).await?;
             // The key's stable id, which is not the hash of its value any more once it was regenerated.
-            open.note(|record| record.key_id = Some(admission.key.id.to_string()));
+            if admission.key.id != hash {
+                open.note(|record| record.key_id = Some(admission.key.id.to_string()));
+            }
             if let Some(meant) = admission.key.aliases.get(asked) {
                 group = self.router.group(meant).to_owned();
             }

@@ -237,7 +237,7 @@ impl Gateway {
         Ok(Arc::new(Self {
             log,
             http,
-            door: Door { master_key, key_header },
+            door: Door { master_key: master_key.as_ref().map(KeyHash::of), key_header },
             router: Router::new(
                 &deployments,
                 router.model_group_alias.into_iter().collect(),

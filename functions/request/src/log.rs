@@ -25,6 +25,9 @@ pub struct Log {
     pub sink: fn(&[u8]),
 }
 
+/// Bytes of a request's line, from above.
+const USUAL_LINE: usize = 1024;
+
 #[derive(Serialize)]
 struct Line<'a, F> {
     timestamp: Timestamp,
@@ -41,7 +44,10 @@ impl Log {
             return;
         }
         let line = Line { timestamp, level, message, fields };
-        let Ok(mut bytes) = serde_json::to_vec(&line) else { return };
+        let mut bytes = Vec::with_capacity(USUAL_LINE);
+        if serde_json::to_writer(&mut bytes, &line).is_err() {
+            return;
+        }
         bytes.push(b'\n');
         (self.sink)(&bytes);
     }

@@ -1,15 +1,17 @@
 //! Events → requests: function URLs and HTTP APIs (payload 2.0), REST APIs (1.0), load balancers.
 
+mod headers;
+
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
-use lambda_http::aws_lambda_events::alb::AlbTargetGroupRequest;
-use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyRequest, ApiGatewayV2httpRequest};
+use http::Request;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use headers::Headers;
 
 /// Which service sent an event; it decides the shape of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,57 +67,105 @@ impl Shape<'_> {
     }
 }
 
+/// As much of an event as makes a request, whoever sent it. One type for all: an event is read once, and what
+/// nobody asks for is skipped, where `aws_lambda_events` would read every field of one sender's type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    request_context: Context,
+    http_method: Option<String>,
+    raw_path: Option<String>,
+    path: Option<String>,
+    raw_query_string: Option<String>,
+    headers: Option<Headers>,
+    multi_value_headers: Option<Headers>,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    elb: Option<IgnoredAny>,
+    http: Option<HttpContext>,
+    domain_name: Option<String>,
+    stage: Option<String>,
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct HttpContext {
+    method: String,
+}
+
 /// Reads an event.
 ///
 /// # Errors
 ///
 /// [`Unreadable`], with the sender where it is known, so that the caller can be told.
 pub(super) fn read(event: &[u8]) -> Result<(Sender, Request<Bytes>), Unreadable> {
-    let shape: Shape<'_> = serde_json::from_slice(event).map_err(|_| Unreadable::Foreign)?;
-    let sender = shape.sender().ok_or(Unreadable::Foreign)?;
+    let read: Event = serde_json::from_slice(event).map_err(|_| unreadable(event))?;
+    let sender = read.shape().sender().ok_or(Unreadable::Foreign)?;
     let request = match sender {
-        Sender::FunctionUrl | Sender::HttpApi => http_api(event),
-        Sender::RestApi => rest_api(event),
-        Sender::LoadBalancer { .. } => load_balancer(event),
+        Sender::FunctionUrl | Sender::HttpApi => read.http_api(),
+        Sender::RestApi => read.rest_api(),
+        Sender::LoadBalancer { .. } => read.load_balancer(),
     };
     request.map(|request| (sender, request)).ok_or(Unreadable::Malformed(sender))
 }
 
-fn http_api(event: &[u8]) -> Option<Request<Bytes>> {
-    let event: ApiGatewayV2httpRequest = serde_json::from_slice(event).ok()?;
-    let path = event.raw_path.unwrap_or_default();
-    let path = without_stage(&path, event.request_context.stage.as_deref());
-    build(
-        event.request_context.http.method,
-        path,
-        event.raw_query_string.as_deref(),
-        event.headers,
-        event.body,
-        event.is_base64_encoded,
-    )
+/// Whether an event that could not be read comes from a service we answer.
+fn unreadable(event: &[u8]) -> Unreadable {
+    let sender = serde_json::from_slice(event).ok().and_then(|shape: Shape<'_>| shape.sender());
+    sender.map_or(Unreadable::Foreign, Unreadable::Malformed)
 }
 
-fn rest_api(event: &[u8]) -> Option<Request<Bytes>> {
-    let event: ApiGatewayProxyRequest = serde_json::from_slice(event).ok()?;
-    let path = event.path.unwrap_or_default();
-    // Where the stage stands in front of `path` in the context, it is not part of `path`: a first segment of that
-    // name is the client's own then.
-    let whole = event.request_context.path.unwrap_or_default();
-    let apart =
-        |stage: &&str| whole.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) == Some(&path);
-    let stage = event.request_context.stage.as_deref().filter(|stage| !apart(stage));
-    let path = without_stage(&path, stage);
-    let headers =
-        if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers };
-    build(event.http_method, path, None, headers, event.body, event.is_base64_encoded)
+impl Event {
+    fn shape(&self) -> Shape<'_> {
+        let context = &self.request_context;
+        Shape {
+            context: ShapeContext {
+                elb: context.elb,
+                http: context.http.as_ref().map(|_| IgnoredAny),
+                domain_name: context.domain_name.as_deref().map(Cow::Borrowed),
+            },
+            multi_value_headers: self.multi_value_headers.as_ref().map(|_| IgnoredAny),
+            http_method: self.http_method.as_ref().map(|_| IgnoredAny),
+        }
+    }
+
+    fn http_api(self) -> Option<Request<Bytes>> {
+        let path = self.raw_path.or(self.path).unwrap_or_default();
+        let path = without_stage(&path, self.request_context.stage.as_deref());
+        let headers = self.headers.unwrap_or_default();
+        let method = &self.request_context.http?.method;
+        let query = self.raw_query_string.as_deref();
+        build(method, path, query, headers, self.body, self.is_base64_encoded)
+    }
+
+    fn rest_api(self) -> Option<Request<Bytes>> {
+        let path = self.path.unwrap_or_default();
+        // Where the stage stands in front of `path` in the context, it is not part of `path`: a first segment of
+        // that name is the client's own then.
+        let whole = self.request_context.path.unwrap_or_default();
+        let apart =
+            |stage: &&str| whole.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) == Some(&path);
+        let stage = self.request_context.stage.as_deref().filter(|stage| !apart(stage));
+        let path = without_stage(&path, stage);
+        let headers = of_both(self.headers, self.multi_value_headers);
+        build(&self.http_method?, path, None, headers, self.body, self.is_base64_encoded)
+    }
+
+    fn load_balancer(self) -> Option<Request<Bytes>> {
+        let path = self.path.unwrap_or_default();
+        let headers = of_both(self.headers, self.multi_value_headers);
+        build(&self.http_method?, &path, None, headers, self.body, self.is_base64_encoded)
+    }
 }
 
-fn load_balancer(event: &[u8]) -> Option<Request<Bytes>> {
-    let event: AlbTargetGroupRequest = serde_json::from_slice(event).ok()?;
-    let path = event.path.unwrap_or_default();
-    let headers =
-        if event.multi_value_headers.is_empty() { event.headers } else { event.multi_value_headers };
-    build(event.http_method, &path, None, headers, event.body, event.is_base64_encoded)
+/// The lists hold every value; where there are none, the others hold one value each.
+fn of_both(headers: Option<Headers>, lists: Option<Headers>) -> Headers {
+    lists.filter(|lists| !lists.0.is_empty()).or(headers).unwrap_or_default()
 }
 
 /// HTTP APIs put a named stage in front of the path; REST APIs do when a client spells it out behind a custom
@@ -132,12 +182,12 @@ fn without_stage<'p>(path: &'p str, stage: Option<&str>) -> &'p str {
 }
 
 fn build(
-    method: Method,
+    method: &str,
     path: &str,
     query: Option<&str>,
-    headers: HeaderMap,
+    headers: Headers,
     body: Option<String>,
-    base64: bool,
+    base64: Option<bool>,
 ) -> Option<Request<Bytes>> {
     let uri = match query {
         Some(query) if !query.is_empty() => format!("{path}?{query}"),
@@ -145,11 +195,11 @@ fn build(
     };
     let body = match body {
         None => Bytes::new(),
-        Some(text) if base64 => BASE64_STANDARD.decode(text).ok()?.into(),
+        Some(text) if base64.unwrap_or_default() => BASE64_STANDARD.decode(text).ok()?.into(),
         Some(text) => text.into(),
     };
     let mut request = Request::builder().method(method).uri(uri).body(body).ok()?;
-    *request.headers_mut() = headers;
+    *request.headers_mut() = headers.0;
     Some(request)
 }
 
@@ -203,5 +253,26 @@ mod tests {
         });
         let refused = read(event.to_string().as_bytes()).unwrap_err();
         assert_eq!(refused, Unreadable::Malformed(Sender::HttpApi));
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_malformed_and_keeps_its_sender() {
+        for (field, value) in [("body", "5"), ("isBase64Encoded", "\"yes\""), ("headers", "[]")] {
+            let event = format!(
+                r#"{{"path": "/", "httpMethod": "GET", "requestContext": {{"stage": "v1"}}, "{field}": {value}}}"#
+            );
+            let refused = read(event.as_bytes()).unwrap_err();
+            assert_eq!(refused, Unreadable::Malformed(Sender::RestApi), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_null_is_absent() {
+        let event = r#"{"path": "/v1/models", "httpMethod": "GET", "headers": {"x-a": "1"}, "multiValueHeaders": null,
+            "queryStringParameters": null, "body": null, "isBase64Encoded": null, "requestContext": {"elb": {}}}"#;
+        let (sender, request) = read(event.as_bytes()).unwrap();
+        assert_eq!(sender, Sender::LoadBalancer { multi_value: false });
+        assert_eq!(request.headers()["x-a"], "1");
+        assert!(request.body().is_empty());
     }
 }

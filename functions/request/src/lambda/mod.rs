@@ -1,7 +1,7 @@
 //! The pipeline behind the Lambda Runtime API.
 //!
-//! lambda_runtime polls for events, concurrently on Managed Instances; lambda_http brings the events' types. The
-//! answer goes out through a client of our own (`docs/adr/0002-lambda-responses.md`):
+//! lambda_runtime polls for events, concurrently on Managed Instances; `event` reads them. The answer goes out
+//! through a client of our own (`docs/adr/0002-lambda-responses.md`):
 //! - lambda_runtime writes the prelude, the delimiter and the first chunk separately, on a socket without
 //!   TCP_NODELAY, and a delayed acknowledgement then holds the first byte for 40 ms;
 //! - when the answer has gone out, settlement runs before the next event is asked for. Lambda has answered the
