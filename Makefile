@@ -13,7 +13,9 @@ FUNCTIONS := request
 CARGO_DENY := 0.20.2
 # `make build TARGET=aarch64-unknown-linux-gnu` builds for that processor; empty is this machine's.
 TARGET ?=
-# Arguments of `make run`: `make run ARGS='--port 8080'`.
+# The processor that `make build` builds for.
+PROCESSOR = $(if $(TARGET),$(firstword $(subst -, ,$(TARGET))),$(shell uname -m))
+# Arguments of `make run` and `make bench`: `make run ARGS='--port 8080'`, `make bench ARGS=--quick`.
 ARGS ?=
 # The port of `make watch`.
 WATCH_PORT ?= 9000
@@ -24,7 +26,7 @@ WATCH_MODE ?= buffered
 BOLD := $(if $(MAKE_TERMOUT),$(shell printf '\033[1m'))
 PLAIN := $(if $(MAKE_TERMOUT),$(shell printf '\033[0m'))
 
-.PHONY: help run test lint build watch bench venv fmt requirements
+.PHONY: help run test lint build watch bench instructions size venv fmt requirements
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  $(BOLD)make %-14s$(PLAIN) %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,13 +47,14 @@ lint: $(VENV)/.tests $(TOOLS)/.cargo-deny ## Check formatting, lints, dependenci
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/ruff check --no-cache tests/python
 	$(BIN)/ruff format --no-cache --check tests/python
+	@$(MAKE) size
 
 build: $(if $(TARGET),$(VENV)/.watch) ## Build each function's package into target/lambda/<function>/, and its zip
 ifeq ($(TARGET),)
 	cargo build --release $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
 	@for function in $(FUNCTIONS); do \
 	    mkdir -p "target/lambda/$$function"; \
-	    cp "target/release/$$function" "target/lambda/$$function/bootstrap"; \
+	    cp -f "target/release/$$function" "target/lambda/$$function/bootstrap"; \
 	done
 else
 	PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
@@ -70,9 +73,29 @@ watch: $(VENV)/.watch ## Serve the functions as Lambda does, for `cargo lambda i
 	PATH="$(BIN):$$PATH" KEYTURN_CONFIG="$(CURDIR)/config.yaml" KEYTURN_MASTER_KEY=sk-1234 KEYTURN_RESPONSE_MODE=$(WATCH_MODE) \
 	    cargo lambda watch --invoke-address 127.0.0.1 --invoke-port $(WATCH_PORT) --ignore-changes
 
-bench: build ## Measure the request function beside the least function that forwards bytes
-	cargo build --release --package keyturn-limit
-	cargo run --quiet --package keyturn-tests --example bench -- target/lambda/request/bootstrap target/release/limit
+bench: build $(VENV)/.tests ## Measure the gateway beside the least that does its job, and its peers
+	cargo build --release --package keyturn-limit --package keyturn-local
+	cargo run --quiet --profile bench-harness --package keyturn-bench --bin bench -- $(ARGS)
+
+instructions: build ## Count the instructions of the init phase and of warm requests; fails above the record
+	cargo run --quiet --package keyturn-bench --bin instructions -- $(ARGS)
+
+size: build ## Hold the packages' sizes, and what the init phase does, to the record
+	@while read -r processor file most; do \
+	    case "$$processor" in any|$(PROCESSOR)) ;; *) continue ;; esac; \
+	    bytes=$$(wc -c < "$$file"); \
+	    if [ "$$bytes" -gt "$$most" ]; then \
+	        echo "$$file: $$bytes bytes, at most $$most are allowed (tests/bench/size.txt); $$(rustc --version)"; \
+	        exit 1; \
+	    fi; \
+	done < tests/bench/size.txt
+ifeq ($(TARGET),)
+	@if command -v valgrind > /dev/null; then \
+	    cargo run --quiet --package keyturn-bench --bin instructions -- --only init; \
+	else \
+	    echo 'valgrind is not installed (apt-get install valgrind): the init phase was not counted'; \
+	fi
+endif
 
 venv: $(VENV)/.tests ## Make the Python environment of the tests
 

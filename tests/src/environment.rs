@@ -42,6 +42,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 pub struct Environment {
     api: RuntimeApi,
     process: Process,
+    started: Instant,
     init: Duration,
     _task_root: TempDir,
 }
@@ -130,7 +131,10 @@ impl Environment {
             RuntimeApi::fail(&handle, &FunctionError::new("Runtime.ExitError", "the process has ended"));
         });
         match within("the end of the init phase", api.idle()).await {
-            Ok(()) => Ok(Self { api, process, init: started.elapsed(), _task_root: task_root }),
+            Ok(()) => {
+                let init = started.elapsed();
+                Ok(Self { api, process, started, init, _task_root: task_root })
+            }
             Err(error) => {
                 let (status, output) = process.exit().await;
                 Err(InitFailure { error, output, status })
@@ -186,6 +190,19 @@ impl Environment {
     #[must_use]
     pub fn init_duration(&self) -> Duration {
         self.init
+    }
+
+    /// The time since the start of the process.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// How long each invocation took that has ended since the last call, as Lambda bills it, but for the rounding:
+    /// see [`RuntimeApi::take_billed`].
+    #[must_use]
+    pub fn take_billed(&self) -> Vec<Duration> {
+        self.api.take_billed()
     }
 
     /// The function's process.

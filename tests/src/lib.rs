@@ -13,7 +13,7 @@
 //! | [`binaries`], [`python`], [`process`] | finding, starting and watching programs |
 //! | [`http`], [`server`], [`proxy`] | the plain HTTP underneath |
 //!
-//! Nothing here sleeps. What takes time is awaited as an event, with [`GUARD`] as the limit; whatever goes
+//! Nothing here sleeps, save an upstream that is told to. What takes time is awaited as an event, with [`GUARD`] as the limit; whatever goes
 //! wrong in the harness is a panic that says what it waited for.
 
 #![expect(

@@ -70,6 +70,15 @@ struct Shared {
     extensions: Mutex<HashMap<String, Extension>>,
     phase: watch::Sender<Phase>,
     time_limit: Mutex<Duration>,
+    billing: Mutex<Billing>,
+}
+
+/// How long invocations took.
+#[derive(Debug, Default)]
+struct Billing {
+    /// When the event that is being worked at was handed out.
+    since: Option<Instant>,
+    done: Vec<Duration>,
 }
 
 /// An event on its way to the runtime.
@@ -106,6 +115,7 @@ struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.phase.send_modify(|phase| phase.in_flight -= 1);
+        self.shared.bill();
     }
 }
 
@@ -129,6 +139,7 @@ impl RuntimeApi {
             extensions: Mutex::default(),
             phase: watch::Sender::new(Phase::default()),
             time_limit: Mutex::new(TIME_LIMIT),
+            billing: Mutex::default(),
         });
         let handler_shared = Arc::clone(&shared);
         let handler = move |request, hangup| routes::answer(Arc::clone(&handler_shared), request, hangup);
@@ -196,6 +207,14 @@ impl RuntimeApi {
         }
     }
 
+    /// How long each invocation took that has ended since the last call: from when its event was handed out until
+    /// the runtime and every extension asked for their next. Lambda bills it, rounded up to the millisecond. An
+    /// environment that takes several invocations at once is billed otherwise, and has none.
+    #[must_use]
+    pub fn take_billed(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.shared.billing().done)
+    }
+
     /// Tells the extensions that asked for it that the environment shuts down.
     pub fn shut_down(&self) {
         let deadline = (epoch() + Duration::from_secs(2)).as_millis();
@@ -231,6 +250,20 @@ impl Shared {
 
     fn extensions(&self) -> MutexGuard<'_, HashMap<String, Extension>> {
         self.extensions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn billing(&self) -> MutexGuard<'_, Billing> {
+        self.billing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the end of an invocation, if the environment has just become idle.
+    fn bill(&self) {
+        if self.phase.borrow().idle() {
+            let mut billing = self.billing();
+            if let Some(since) = billing.since.take() {
+                billing.done.push(since.elapsed());
+            }
+        }
     }
 
     fn tell_extensions(&self, wants: fn(&Extension) -> bool, event: &dyn Fn() -> Value) {

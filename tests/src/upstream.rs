@@ -71,6 +71,7 @@ struct Inner {
     script: VecDeque<Behaviour>,
     by_model: BTreeMap<String, Behaviour>,
     log: Vec<Seen>,
+    forgetful: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,6 +107,7 @@ impl Upstream {
                 script: VecDeque::new(),
                 by_model: BTreeMap::new(),
                 log: Vec::new(),
+                forgetful: false,
             }),
             counts: watch::Sender::new(Counts::default()),
         });
@@ -149,6 +151,13 @@ impl Upstream {
     /// Sets how every chat request for one upstream model, with a good key, is treated from now on.
     pub fn when_model(&self, model: &str, behaviour: Behaviour) {
         self.state.inner().by_model.insert(model.to_owned(), behaviour);
+    }
+
+    /// From now on requests are counted and not kept, so that any number of them may come.
+    pub fn forget_requests(&self) {
+        let mut inner = self.state.inner();
+        inner.log = Vec::new();
+        inner.forgetful = true;
     }
 
     /// Every request so far, in order of arrival.
@@ -251,7 +260,9 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
         head.method == Method::POST && matches!(head.uri.path(), "/v1/chat/completions" | "/v1/messages");
     let (behaviour, completion) = {
         let mut inner = state.inner();
-        inner.log.push(seen);
+        if !inner.forgetful {
+            inner.log.push(seen);
+        }
         let own = inner.by_model.get(&model).cloned().filter(|_| known && chat);
         let next = if known && chat && own.is_none() { inner.script.pop_front() } else { None };
         (own.or(next).unwrap_or(Behaviour::Ordinary), inner.completion.clone())

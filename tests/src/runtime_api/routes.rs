@@ -64,33 +64,36 @@ fn unknown_invocation() -> HttpResponse<Body> {
 
 /// Counts a waiting request for as long as it waits, even if its connection breaks.
 struct Waiting<'a> {
-    phase: &'a watch::Sender<Phase>,
+    shared: &'a Shared,
     count: fn(&mut Phase) -> &mut usize,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(phase: &'a watch::Sender<Phase>, count: fn(&mut Phase) -> &mut usize) -> Self {
-        phase.send_modify(|phase| *count(phase) += 1);
-        Self { phase, count }
+    fn new(shared: &'a Shared, count: fn(&mut Phase) -> &mut usize) -> Self {
+        shared.phase.send_modify(|phase| *count(phase) += 1);
+        shared.bill();
+        Self { shared, count }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.phase.send_modify(|phase| *(self.count)(phase) -= 1);
+        self.shared.phase.send_modify(|phase| *(self.count)(phase) -= 1);
     }
 }
 
 async fn next(shared: Arc<Shared>) -> HttpResponse<Body> {
-    let waiting = Waiting::new(&shared.phase, |phase| &mut phase.waiting);
+    let waiting = Waiting::new(&shared, |phase| &mut phase.waiting);
     let event = shared.events.lock().await.recv().await;
     drop(waiting);
     let Some(Event { id, payload, deadline }) = event else {
         return refused(StatusCode::INTERNAL_SERVER_ERROR, "Shutdown", "the environment is shutting down");
     };
+    let now = Instant::now();
     if let Some(invocation) = shared.in_flight().get_mut(&id) {
-        invocation.since = Instant::now();
+        invocation.since = now;
     }
+    shared.billing().since = Some(now).filter(|_| !shared.concurrent);
     let arn = format!("arn:aws:lambda:us-east-1:{ACCOUNT}:function:{FUNCTION_NAME}");
     let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
     HttpResponse::builder()
@@ -279,7 +282,7 @@ async fn next_for_extension(shared: &Shared, headers: &HeaderMap) -> HttpRespons
     let Some(events) = events else {
         return refused(StatusCode::FORBIDDEN, "Extension.InvalidExtensionIdentifier", "not registered");
     };
-    let waiting = Waiting::new(&shared.phase, |phase| &mut phase.extensions_waiting);
+    let waiting = Waiting::new(shared, |phase| &mut phase.extensions_waiting);
     let event = events.lock().await.recv().await;
     drop(waiting);
     json_answer(StatusCode::OK, &event.unwrap_or_default())

@@ -50,6 +50,26 @@ async fn an_event_goes_out_and_a_buffered_answer_comes_back() {
 }
 
 #[tokio::test]
+async fn an_invocation_is_billed_until_the_next_event_is_asked_for() {
+    let api = RuntimeApi::start(1).await;
+    let function = Function::new(&api);
+    let serve = async {
+        let event = function.next().await;
+        let path = format!("invocation/{}/response", event.header("lambda-runtime-aws-request-id"));
+        function.post(&path, &[], br#"{"statusCode":200}"#).await
+    };
+    let (answer, _) = tokio::join!(api.invoke(&Value::Null), serve);
+    assert_eq!(answer.unwrap().collect().await.status, 200);
+    assert_eq!(api.take_billed(), [], "the client has its answer, and the function still works");
+    tokio::select! {
+        _ = function.next() => panic!("an event without an invocation"),
+        idle = api.idle() => idle.unwrap(),
+    }
+    assert_eq!(api.take_billed().len(), 1);
+    assert_eq!(api.take_billed(), []);
+}
+
+#[tokio::test]
 async fn a_stream_is_split_from_its_prelude() {
     let api = RuntimeApi::start(1).await;
     let function = Function::new(&api);

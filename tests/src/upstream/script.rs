@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::{Response, StatusCode};
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub enum Piece {
     Bytes(Bytes),
     /// Wait at the gate.
     Wait(Gate),
+    /// Let this time pass: for measurements, since tests have gates.
+    Pause(Duration),
     /// Close the connection without ending the body.
     Cut,
 }
@@ -70,6 +73,9 @@ pub enum Behaviour {
     },
     /// Wait at the gate before the head of the answer, then do the other.
     Wait(Gate, Box<Self>),
+    /// Let this time pass before the head of the answer, then do the other: for measurements, since tests have
+    /// gates.
+    Late(Duration, Box<Self>),
     /// A good answer whose every chunk waits at the gate.
     Paced(Gate),
     /// The first chunks of a good answer, then a proper end of the body.
@@ -186,9 +192,21 @@ pub(super) async fn play(
     key: &str,
     watched: Watched,
 ) -> Response<Body> {
-    while let Behaviour::Wait(gate, then) = behaviour {
-        gate.pass().await;
-        behaviour = *then;
+    loop {
+        behaviour = match behaviour {
+            Behaviour::Wait(gate, then) => {
+                gate.pass().await;
+                *then
+            }
+            Behaviour::Late(time, then) => {
+                tokio::time::sleep(time).await;
+                *then
+            }
+            now => {
+                behaviour = now;
+                break;
+            }
+        };
     }
     if let Behaviour::EchoKeyInStream(mut pieces) = behaviour {
         let message = format!("The request with the API key {key} broke off");
@@ -196,14 +214,7 @@ pub(super) async fn play(
         pieces.push(Piece::Bytes(format!("event: error\ndata: {error}\n\n").into()));
         behaviour = Behaviour::Stream("text/event-stream".to_owned(), pieces);
     }
-    let good = ordinary();
-    let pieces: Vec<Piece> = match behaviour {
-        Behaviour::Ordinary | Behaviour::Wait(..) | Behaviour::EchoKeyInStream(_) => good.pieces().collect(),
-        Behaviour::Paced(gate) => {
-            good.pieces().flat_map(|piece| [Piece::Wait(gate.clone()), piece]).collect()
-        }
-        Behaviour::Truncated(count) => good.pieces().take(count).collect(),
-        Behaviour::Cut(count) => good.pieces().take(count).chain([Piece::Cut]).collect(),
+    let behaviour = match behaviour {
         Behaviour::Stream(content_type, pieces) => {
             let response = Response::builder().header("content-type", content_type);
             return response.body(scripted(pieces, watched)).expect("a valid content type");
@@ -220,6 +231,16 @@ pub(super) async fn play(
             let headers = [("content-type".to_owned(), "application/json".to_owned())];
             return reply(status, &headers, body.to_string().into());
         }
+        good => good,
+    };
+    let good = ordinary();
+    let pieces: Vec<Piece> = match behaviour {
+        Behaviour::Paced(gate) => {
+            good.pieces().flat_map(|piece| [Piece::Wait(gate.clone()), piece]).collect()
+        }
+        Behaviour::Truncated(count) => good.pieces().take(count).collect(),
+        Behaviour::Cut(count) => good.pieces().take(count).chain([Piece::Cut]).collect(),
+        _ => good.pieces().collect(),
     };
     if matches!(pieces.as_slice(), [Piece::Bytes(_)]) {
         watched.complete();
@@ -245,6 +266,7 @@ fn scripted(pieces: Vec<Piece>, watched: Watched) -> Body {
                     return None;
                 }
                 Some(Piece::Wait(gate)) => gate.pass().await,
+                Some(Piece::Pause(time)) => tokio::time::sleep(time).await,
                 Some(Piece::Bytes(bytes)) => return Some((Ok(Frame::data(bytes)), (pieces, watched))),
                 Some(Piece::Cut) => {
                     // One turn for the server to send what it holds before it meets the error.

@@ -130,3 +130,13 @@ async fn a_client_that_hangs_up_is_noticed() {
     }
     upstream.wait_for_gone(2).await;
 }
+
+#[tokio::test]
+async fn a_forgetful_one_counts_and_keeps_nothing() {
+    let upstream = Upstream::start(&[KEY]).await;
+    post(&upstream, &chat(false)).await;
+    assert_eq!(upstream.requests().len(), 1);
+    upstream.forget_requests();
+    post(&upstream, &chat(false)).await;
+    assert_eq!((upstream.requests().len(), upstream.count()), (0, 2));
+}
