@@ -22,5 +22,6 @@ pub mod nodelay;
 pub mod pin;
 pub mod progress;
 pub mod report;
+mod samples;
 pub mod server_mode;
 pub mod stage;

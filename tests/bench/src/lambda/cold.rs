@@ -1,10 +1,10 @@
 //! Cold starts.
 
 use super::Bench;
-use super::samples::Samples;
 use super::subject::Subject;
 use crate::cost::Phase;
 use crate::report::{Bar, Row, Table, Unit};
+use crate::samples::Samples;
 use crate::stage::{MASTER_KEY, OPENAI, chat, event};
 
 const CHAT: &str = "/v1/chat/completions";

@@ -11,7 +11,6 @@ mod bill;
 mod calls;
 mod cold;
 mod recovery;
-pub(crate) mod samples;
 mod streams;
 mod subject;
 mod throughput;

@@ -1,8 +1,8 @@
 //! A provider's key is revoked: the request that meets the 401, reads the new key and is sent again.
 
-use super::samples::Samples;
 use super::{Bench, provider_secret};
 use crate::report::{Row, Table, Unit};
+use crate::samples::Samples;
 use crate::stage::{MASTER_KEY, OPENAI, chat, event};
 
 const SECRET: &str = "rotated";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use keyturn_tests::environment::Environment;
 use serde_json::Value;
 
-use super::samples::Samples;
+use crate::samples::Samples;
 
 /// How to start one.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use keyturn_tests::environment::Environment;
 use serde_json::{Value, json};
 
 use super::Bench;
-use super::samples::Samples;
 use super::subject::Figures;
 use crate::cost::Phase;
 use crate::report::{Bar, Row, Table, Unit};
+use crate::samples::Samples;
 use crate::stage::{ANTHROPIC, MASTER_KEY, OPENAI, chat, event, with_tools};
 
 const CHAT: &str = "/v1/chat/completions";

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::CONNECTIONS;
 use super::load::Latency;
 use super::upstream::CHUNKS;
-use crate::lambda::samples::Samples;
 use crate::report::{Bar, Row, Table, Unit};
+use crate::samples::Samples;
 
 /// The bare proxy's column; Keyturn's stand before it, peers behind it.
 const PROXY: usize = 3;
