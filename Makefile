@@ -9,7 +9,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 TOOLS := $(CURDIR)/target/tools
-FUNCTIONS := request
+FUNCTIONS := request keys
+# The package of each: `keyturn-keys` is the library that both share.
+PACKAGE_request := keyturn-request
+PACKAGE_keys := keyturn-keys-api
 CARGO_DENY := 0.20.2
 # `make build TARGET=aarch64-unknown-linux-gnu` builds for that processor; empty is this machine's.
 TARGET ?=
@@ -51,14 +54,14 @@ lint: $(VENV)/.tests $(TOOLS)/.cargo-deny ## Check formatting, lints, dependenci
 
 build: $(if $(TARGET),$(VENV)/.watch) ## Build each function's package into target/lambda/<function>/, and its zip
 ifeq ($(TARGET),)
-	cargo build --release $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
+	$(foreach function,$(FUNCTIONS),cargo build --release --package $(PACKAGE_$(function)) --bin $(function) &&) true
 	@for function in $(FUNCTIONS); do \
 	    mkdir -p "target/lambda/$$function"; \
 	    cp -f "target/release/$$function" "target/lambda/$$function/bootstrap"; \
 	done
 else
-	PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
-	    $(foreach function,$(FUNCTIONS),--package keyturn-$(function) --bin $(function))
+	$(foreach function,$(FUNCTIONS),PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
+	    --package $(PACKAGE_$(function)) --bin $(function) &&) true
 endif
 	@cp config.yaml target/lambda/request/
 	@for function in $(FUNCTIONS); do \

@@ -22,6 +22,16 @@ pub fn request() -> PathBuf {
     binary("request")
 }
 
+/// The keys function's `bootstrap`.
+///
+/// # Panics
+///
+/// When it cannot be built.
+#[must_use]
+pub fn keys() -> PathBuf {
+    binary("keys")
+}
+
 /// The local server.
 ///
 /// # Panics
@@ -37,7 +47,7 @@ fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let path = directory().join(name);
     BUILT.get_or_init(|| {
-        if ["request", "keyturn"].iter().any(|name| stale(&directory().join(name))) {
+        if ["request", "keys", "keyturn"].iter().any(|name| stale(&directory().join(name))) {
             build();
         }
     });

@@ -8,6 +8,7 @@
 //! | [`response`] | what a function answered, buffered or streamed |
 //! | [`upstream`] | a fake of OpenAI and Anthropic with a live key list |
 //! | [`moto`] | AWS Secrets Manager (moto), with a count of calls |
+//! | [`openbao`] | Vault (OpenBao) |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
 //! | [`gateway`] | the `keyturn` binary behind plain HTTP |
 //! | [`binaries`], [`python`], [`process`] | finding, starting and watching programs |
@@ -31,6 +32,7 @@ pub mod environment;
 pub mod gateway;
 pub mod http;
 pub mod moto;
+pub mod openbao;
 pub mod process;
 pub mod proxy;
 pub mod python;

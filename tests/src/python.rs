@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 
@@ -48,4 +49,40 @@ pub async fn pytest(file: &str, environment: &[(&str, &str)]) -> Result<(), Stri
         return Ok(());
     }
     Err(format!("{file} failed:\n{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// How long schemathesis may take: it sends some thousand requests.
+const SCHEMATHESIS_GUARD: Duration = Duration::from_secs(240);
+
+/// Runs schemathesis as `tests/schemathesis.toml` says against the gateway at `url`, with this key.
+///
+/// # Errors
+///
+/// When it finds something, its output.
+///
+/// # Panics
+///
+/// When it cannot be started, or does not end.
+pub async fn schemathesis(url: &str, key: &str, directory: &Path) -> Result<(), String> {
+    let config = workspace().join("tests").join("schemathesis.toml");
+    let run = Command::new(program("schemathesis"))
+        .arg("--config-file")
+        .arg(config)
+        .args(["run", "--no-color", &format!("{url}/openapi.json")])
+        // It keeps examples in the directory that it runs in.
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("KEYTURN_KEY", key)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(SCHEMATHESIS_GUARD, run).await.expect("schemathesis ends");
+    let output = output.expect("schemathesis starts");
+    if output.status.success() {
+        return Ok(());
+    }
+    let (told, warned) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("schemathesis found something:\n{told}{warned}"))
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::KeyFields;
 use keyturn_tests::binaries;
 use keyturn_tests::environment::Environment;
 use keyturn_tests::gateway::Gateway;
@@ -241,7 +241,7 @@ async fn the_function_keeps_what_it_is_told() {
     let mut leaks = Leaks::default();
     let gate = Gate::default();
     let (stack, config) = set_up(&gate).await;
-    stack.virtual_key(Some(VIRTUAL.value), NewKey::default()).await;
+    stack.virtual_key(Some(VIRTUAL.value), KeyFields::default()).await;
     let function = stack.environment(&config, KEYS).await;
     let mut seen = Vec::new();
     for provider in ["openai", "anthropic"] {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::{KeyFields, Patch};
 use keyturn_tests::binaries;
 use keyturn_tests::environment::Environment;
 use keyturn_tests::http::sse_data;
@@ -251,10 +251,11 @@ async fn an_answer_names_the_upstreams_model_and_a_header_the_group() {
 async fn virtual_keys_open_what_they_may_and_others_open_nothing() {
     let stack = Stack::start().await;
     let config = stack.usual_config();
-    let open = stack.virtual_key(None, NewKey::default()).await;
-    let narrow = NewKey { models: vec!["demo".to_owned()], ..NewKey::default() };
+    let open = stack.virtual_key(None, KeyFields::default()).await;
+    let narrow = KeyFields { models: Patch::Set(vec!["demo".to_owned()]), ..KeyFields::default() };
     let narrow = stack.virtual_key(None, narrow).await;
-    let blocked = stack.virtual_key(None, NewKey { blocked: true, ..NewKey::default() }).await;
+    let blocked =
+        stack.virtual_key(None, KeyFields { blocked: Patch::Set(true), ..KeyFields::default() }).await;
     let function = stack.environment(&config, &[]).await;
     let ask = |key: &str, model: &str| event("/v1/chat/completions", key, &chat(model, false));
     assert_eq!(function.call(&ask(&open, "gpt")).await.status, 200);

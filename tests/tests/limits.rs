@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use keyturn_ambient::{Clock, SystemClock};
-use keyturn_keys::{KeyHash, NewKey};
+use keyturn_keys::manage::{KeyFields, LimitFields, Patch};
+use keyturn_keys::{KeyHash, KeyType};
 use keyturn_tests::environment::Environment;
 use keyturn_tests::gateway::Gateway;
 use keyturn_tests::http::Client;
@@ -12,7 +12,7 @@ use keyturn_tests::upstream::{Behaviour, COMPLETION_TOKENS, PROMPT_TOKENS, Piece
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::stack::{Model, NO_RETRIES, Stack, chat, event, messages, model};
+use crate::stack::{Model, NO_RETRIES, Stack, chat, event, limited, messages, model, with_budget_of};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -38,8 +38,13 @@ fn modest(stream: bool) -> Value {
     body
 }
 
-fn with_budget() -> NewKey {
-    NewKey { max_budget: Some(BUDGET), ..NewKey::default() }
+fn with_budget() -> KeyFields {
+    with_budget_of(BUDGET)
+}
+
+fn of_a_minute(requests: Option<u64>, tokens: Option<u64>) -> KeyFields {
+    let limit = |limit: Option<u64>| limit.map_or(Patch::Keep, Patch::Set);
+    limited(LimitFields { rpm_limit: limit(requests), tpm_limit: limit(tokens), ..LimitFields::default() })
 }
 
 fn assert_over_budget(status: u16, answer: &Value) {
@@ -109,7 +114,7 @@ async fn a_budget_outlives_a_restart_of_keyturn() {
 #[tokio::test]
 async fn requests_over_the_minutes_limit_are_refused_until_it_is_over() {
     let stack = Stack::start().await;
-    let key = stack.virtual_key(None, NewKey { rpm_limit: Some(1), ..NewKey::default() }).await;
+    let key = stack.virtual_key(None, of_a_minute(Some(1), None)).await;
     let function = stack.environment(&stack.usual_config(), &[]).await;
     let ask = event(CHAT, &key, &chat("gpt", false));
     let mut served = 0;
@@ -143,7 +148,7 @@ async fn requests_over_the_minutes_limit_are_refused_until_it_is_over() {
 #[tokio::test]
 async fn a_request_for_more_tokens_than_a_minute_has_is_refused() {
     let stack = Stack::start().await;
-    let key = stack.virtual_key(None, NewKey { tpm_limit: Some(1_000), ..NewKey::default() }).await;
+    let key = stack.virtual_key(None, of_a_minute(None, Some(1_000))).await;
     let function = stack.environment(&stack.usual_config(), &[]).await;
     let mut body = chat("gpt", false);
     body["max_tokens"] = 1_000.into();
@@ -161,13 +166,11 @@ async fn a_request_for_more_tokens_than_a_minute_has_is_refused() {
 #[tokio::test]
 async fn an_expired_key_opens_nothing() {
     let stack = Stack::start().await;
-    let expired =
-        || NewKey { expires: Some(SystemClock.now() - Duration::from_secs(1)), ..NewKey::default() };
-    let lasting =
-        NewKey { expires: Some(SystemClock.now() + Duration::from_secs(3600)), ..NewKey::default() };
-    let lasting = stack.virtual_key(None, lasting).await;
-    let key = stack.virtual_key(None, expired()).await;
-    let of_keyturn = stack.virtual_key_of_keyturn(expired()).await;
+    let for_an_hour = || KeyFields { duration: Patch::Set("1h".parse().unwrap()), ..KeyFields::default() };
+    let ago = Duration::from_secs(3_601);
+    let lasting = stack.virtual_key(None, for_an_hour()).await;
+    let key = stack.old_virtual_key(ago, for_an_hour()).await;
+    let of_keyturn = stack.old_virtual_key_of_keyturn(ago, for_an_hour()).await;
     let config = stack.usual_config();
     let function = stack.environment(&config, &[]).await;
     let gateway = stack.gateway(&config, &[]).await;
@@ -232,7 +235,7 @@ fn absurd() -> [(&'static str, Behaviour); 4] {
 
 async fn asks_the_absurd(stack: &Stack, function: &Environment, path: &str, body: &Value) {
     let what = format!("{path} {body}");
-    let key = stack.virtual_key(None, NewKey { max_budget: Some(1.0), ..NewKey::default() }).await;
+    let key = stack.virtual_key(None, with_budget_of(1.0)).await;
     let answer = function.call(&event(path, &key, body)).await;
     assert_eq!((answer.status, &answer.error), (200, &None), "{what}: {}", answer.text());
     assert!(!answer.text().contains("error"), "{what}: {}", answer.text());
@@ -277,7 +280,7 @@ async fn an_upstream_whose_counts_are_none_is_passed_on() {
     let stack = Stack::start().await;
     let config = stack.config(&[priced(model("gpt", "openai/gpt"))], NO_RETRIES);
     let function = stack.environment(&config, &[]).await;
-    let key = stack.virtual_key(None, NewKey { tpm_limit: Some(1_000_000), ..NewKey::default() }).await;
+    let key = stack.virtual_key(None, of_a_minute(None, Some(1_000_000))).await;
     for count in [json!(-1), json!(1e300), json!(-1e300), json!("many"), json!([1]), Value::Null] {
         let choice = json!({"index": 0, "message": {"role": "assistant", "content": "x"}});
         let usage = json!({"prompt_tokens": count, "completion_tokens": count, "total_tokens": count});
@@ -285,7 +288,7 @@ async fn an_upstream_whose_counts_are_none_is_passed_on() {
         stack.upstream.when_model("gpt", Behaviour::json(200, &body));
         let key = if count == json!(1e300) {
             // This one uses a minute's tokens up.
-            stack.virtual_key(None, NewKey { tpm_limit: Some(1_000_000), ..NewKey::default() }).await
+            stack.virtual_key(None, of_a_minute(None, Some(1_000_000))).await
         } else {
             key.clone()
         };
@@ -296,4 +299,43 @@ async fn an_upstream_whose_counts_are_none_is_passed_on() {
     let output = function.shut_down().await;
     assert!(!output.to_lowercase().contains("panic"), "{output}");
     assert!(!output.contains("settlement failed"), "{output}");
+}
+
+#[tokio::test]
+async fn a_used_up_soft_budget_is_told_and_refuses_nothing() {
+    let stack = Stack::start().await;
+    let soft = limited(LimitFields { soft_budget: Patch::Set(COST), ..LimitFields::default() });
+    let key = stack.virtual_key(None, soft).await;
+    let config = stack.config(&[priced(model("gpt", "openai/gpt-4o-mini"))], NO_RETRIES);
+    let function = stack.environment(&config, &[("KEYTURN_KEY_CACHE_SECONDS", "0")]).await;
+    let ask = event(CHAT, &key, &modest(false));
+    let first = function.call(&ask).await;
+    assert_eq!((first.status, first.header("x-keyturn-soft-budget-exceeded")), (200, ""), "{}", first.text());
+    function.idle().await;
+    let second = function.call(&ask).await;
+    assert_eq!(
+        (second.status, second.header("x-keyturn-soft-budget-exceeded")),
+        (200, "key"),
+        "{}",
+        second.text()
+    );
+    function.idle().await;
+    let output = function.shut_down().await;
+    assert_eq!(output.matches(r#""soft_budget_exceeded":"key""#).count(), 1, "{output}");
+}
+
+#[tokio::test]
+async fn a_key_for_other_routes_is_told_so() {
+    let stack = Stack::start().await;
+    let fields = KeyFields { key_type: Patch::Set(KeyType::Management), ..KeyFields::default() };
+    let key = stack.virtual_key(None, fields).await;
+    let function = stack.environment(&stack.usual_config(), &[]).await;
+    let refused = function.call(&event(CHAT, &key, &chat("gpt", false))).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let expected = format!(
+        "Virtual key is not allowed to call this route. Only allowed to call routes: [\"management_routes\"]. \
+         Tried to call route: {CHAT}"
+    );
+    assert_eq!(refused.json()["error"]["message"], expected);
+    assert_eq!(stack.upstream.count(), 0);
 }

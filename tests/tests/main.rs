@@ -9,6 +9,7 @@
 //! | `routing` | which deployment is asked: weights, wildcards, aliases, cooldowns |
 //! | `failover` | who is asked next: retries, fallbacks |
 //! | `limits` | what a virtual key may use up, and what counts as used |
+//! | `management` | the management API: on Lambda, beside the gateway, from the command line |
 //! | `settlement` | what is settled when a request does not end as it should |
 //! | `deployed` | the settings of `template.yaml`: everything secret is a reference |
 //! | `credential_files` | credentials in files that change while requests run |
@@ -30,6 +31,7 @@ mod failover;
 mod first_run;
 mod lambda_events;
 mod limits;
+mod management;
 mod rotation_live;
 mod routing;
 mod sdk;

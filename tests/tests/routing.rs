@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::{KeyFields, Patch};
 use keyturn_tests::gateway::Gateway;
 use keyturn_tests::http::Answer;
 use keyturn_tests::upstream::Behaviour;
@@ -90,13 +90,13 @@ async fn a_model_group_has_another_name() {
 #[tokio::test]
 async fn a_virtual_key_has_names_of_its_own() {
     let stack = Stack::start().await;
-    let new = NewKey {
-        models: vec!["gpt".to_owned()],
-        aliases: BTreeMap::from([("mine".to_owned(), "gpt".to_owned())]),
-        ..NewKey::default()
+    let new = KeyFields {
+        models: Patch::Set(vec!["gpt".to_owned()]),
+        aliases: Patch::Set(BTreeMap::from([("mine".to_owned(), "gpt".to_owned())])),
+        ..KeyFields::default()
     };
     let owner = stack.virtual_key(None, new).await;
-    let other = stack.virtual_key(None, NewKey::default()).await;
+    let other = stack.virtual_key(None, KeyFields::default()).await;
     let function = stack.environment(&stack.config(&[gpt()], NO_RETRIES), &[]).await;
     let answer = function.call(&event(CHAT, &owner, &chat("mine", false))).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use http::Method;
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::KeyFields;
 use keyturn_tests::http::Client;
 use keyturn_tests::upstream::{Behaviour, Gate};
 
-use crate::stack::{Model, NO_RETRIES, Stack, chat, event, gpt};
+use crate::stack::{Model, NO_RETRIES, Stack, chat, event, gpt, with_budget_of};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -17,8 +17,8 @@ fn priced() -> Model {
     model
 }
 
-fn with_budget() -> NewKey {
-    NewKey { max_budget: Some(1.0), ..NewKey::default() }
+fn with_budget() -> KeyFields {
+    with_budget_of(1.0)
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn what_a_client_got_before_it_left_is_paid_for() {
 async fn a_client_that_leaves_before_the_answer_pays_for_its_prompt_alone() {
     const LEFT: u64 = 20;
     let stack = Stack::start().await;
-    let key = stack.virtual_key_of_keyturn(NewKey { max_budget: Some(0.5), ..NewKey::default() }).await;
+    let key = stack.virtual_key_of_keyturn(with_budget_of(0.5)).await;
     let gateway = stack.gateway(&stack.config(&[priced()], NO_RETRIES), &[]).await;
     let url = format!("{}{CHAT}", gateway.url());
     let bearer = format!("Bearer {key}");

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyturn_ambient::SystemClock;
-use keyturn_keys::{DynamoKeyStore, KeyHash, KeyStore, NewKey};
+use keyturn_ambient::{Clock, ManualClock, SystemClock};
+use keyturn_keys::manage::{Caller, KeyFields, KeyRef, LimitFields, ManagerOptions, NewKey, Patch};
+use keyturn_keys::{DynamoKeyStore, Manager};
 use keyturn_tests::dynamo::Dynamo;
 use keyturn_tests::environment::Environment;
 use keyturn_tests::gateway::Gateway;
@@ -35,37 +36,45 @@ pub(crate) struct Stack {
     pub(crate) upstream: Upstream,
     pub(crate) dynamo: Dynamo,
     pub(crate) directory: TempDir,
-    keys: DynamoKeyStore,
+    keys: Manager,
 }
 
 impl Stack {
     pub(crate) async fn start() -> Self {
         let upstream = Upstream::start(&[OPENAI_KEY, ANTHROPIC_KEY]).await;
         let dynamo = Dynamo::start().await;
-        let keys = key_store(&dynamo, TABLE).await;
+        let keys = key_manager(&dynamo, TABLE, Arc::new(SystemClock)).await;
         Self { upstream, dynamo, directory: tempfile::tempdir().unwrap(), keys }
     }
 
     /// Makes a virtual key; `value` is the caller's own, if given.
-    pub(crate) async fn virtual_key(&self, value: Option<&str>, new: NewKey) -> String {
-        let new = NewKey { key: value.map(SecretString::from), ..new };
-        self.keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned()
+    pub(crate) async fn virtual_key(&self, value: Option<&str>, fields: KeyFields) -> String {
+        make(&self.keys, value, fields).await
+    }
+
+    /// Makes a virtual key as if it were `ago`.
+    pub(crate) async fn old_virtual_key(&self, ago: Duration, fields: KeyFields) -> String {
+        make(&key_manager(&self.dynamo, TABLE, past(ago)).await, None, fields).await
     }
 
     /// Makes a virtual key in the file that `keyturn` is going to open; it must not be running.
-    pub(crate) async fn virtual_key_of_keyturn(&self, new: NewKey) -> String {
+    pub(crate) async fn virtual_key_of_keyturn(&self, fields: KeyFields) -> String {
+        self.old_virtual_key_of_keyturn(Duration::ZERO, fields).await
+    }
+
+    /// The same as if it were `ago`.
+    pub(crate) async fn old_virtual_key_of_keyturn(&self, ago: Duration, fields: KeyFields) -> String {
         let directory = self.path().join(".keyturn");
         std::fs::create_dir_all(&directory).unwrap();
         let dynamo = Dynamo::open(&directory.join("keys.db")).await;
         // The table's name in that file: functions/local/src/table.rs.
-        let keys = key_store(&dynamo, "keyturn").await;
-        keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned()
+        make(&key_manager(&dynamo, "keyturn", past(ago)).await, None, fields).await
     }
 
     /// What a virtual key has spent so far, in US dollars.
     pub(crate) async fn spend(&self, key: &str) -> f64 {
-        let hash = KeyHash::of(&SecretString::from(key));
-        self.keys.authenticate(&hash).await.expect("the key").spend
+        let key = KeyRef::Value(SecretString::from(key));
+        self.keys.info(&Caller::admin(None), &key).await.expect("the key").spend.total
     }
 
     /// Writes a configuration: the entries of `model_list`, then `more`.
@@ -121,8 +130,29 @@ impl Stack {
     }
 }
 
-/// The production key store on `dynamo`, with its table.
-async fn key_store(dynamo: &Dynamo, table: &str) -> DynamoKeyStore {
+async fn make(keys: &Manager, value: Option<&str>, fields: KeyFields) -> String {
+    let new = NewKey { key: value.map(SecretString::from), fields };
+    let made = keys.generate(&Caller::admin(None), new).await.expect("a virtual key");
+    made.value.expose_secret().to_owned()
+}
+
+/// A key's fields: its limits alone.
+pub(crate) fn limited(limits: LimitFields) -> KeyFields {
+    KeyFields { limits, ..KeyFields::default() }
+}
+
+/// A key's fields: its budget alone, in US dollars.
+pub(crate) fn with_budget_of(usd: f64) -> KeyFields {
+    limited(LimitFields { max_budget: Patch::Set(usd), ..LimitFields::default() })
+}
+
+/// A clock that stands still at a time gone by.
+fn past(ago: Duration) -> Arc<dyn Clock> {
+    Arc::new(ManualClock::at(SystemClock.now() - ago))
+}
+
+/// Manages the keys of the production key store on `dynamo`, with its table.
+async fn key_manager(dynamo: &Dynamo, table: &str, clock: Arc<dyn Clock>) -> Manager {
     let env: HashMap<String, String> = CREDENTIALS
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -130,9 +160,9 @@ async fn key_store(dynamo: &Dynamo, table: &str) -> DynamoKeyStore {
         .collect();
     let sdk = keyturn_http::aws::sdk_config(&env, &keyturn_http::client().unwrap(), "DYNAMODB");
     let client = aws_sdk_dynamodb::Client::new(&sdk);
-    let keys = DynamoKeyStore::new(client, table.to_owned(), Arc::new(SystemClock), Duration::ZERO);
-    keys.create_table().await.expect("the key table");
-    keys
+    let store = DynamoKeyStore::new(client, table.to_owned());
+    store.create_table().await.expect("the key table");
+    Manager::new(Arc::new(store), clock, ManagerOptions::default())
 }
 
 /// The environment of the request function.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::Key;
+
 /// An LLM gateway with LiteLLM's configuration, keys and clients, and no server to keep up.
 #[derive(Debug, Parser)]
 #[command(name = "keyturn", version, args_conflicts_with_subcommands = true)]
@@ -22,6 +24,8 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the gateway over HTTP (the default).
     Serve(Serve),
+    /// Manage virtual keys of a running gateway.
+    Key(Key),
 }
 
 /// How to serve.
@@ -42,12 +46,9 @@ pub struct Serve {
 }
 
 impl Arguments {
-    /// How to serve, whether `serve` was spelled out or not.
+    /// What to do: `serve` when it is not spelled out.
     #[must_use]
-    pub fn into_serve(self) -> Serve {
-        match self.command {
-            Some(Command::Serve(serve)) => serve,
-            None => self.serve,
-        }
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use keyturn_keys::KeyError;
+use keyturn_keys::ManageError;
+use keyturn_keys::store::StoreFailure;
 use keyturn_request::LoadError;
 
 /// Why the gateway did not start.
@@ -22,10 +23,10 @@ pub enum Error {
     Table(String),
     /// The table in the embedded DynamoDB.
     #[error("cannot use the key table")]
-    Keys(#[source] KeyError),
+    Keys(#[source] StoreFailure),
     /// The first virtual key.
     #[error("cannot make the first virtual key")]
-    FirstKey(#[source] KeyError),
+    FirstKey(#[source] ManageError),
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] keyturn_http::ClientError),

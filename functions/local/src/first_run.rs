@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use keyturn_keys::{KeyError, KeyStore, NewKey};
+use keyturn_keys::manage::{Caller, KeyFields, NewKey, Patch};
+use keyturn_keys::{ManageError, Manager};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::Error;
@@ -37,24 +38,23 @@ pub(crate) fn master_key(directory: &Path) -> Result<SecretString, Error> {
 }
 
 /// The first virtual key: the one in the data directory, if the table does not have it, is put back there.
-pub(crate) async fn virtual_key(directory: &Path, keys: &dyn KeyStore) -> Result<SecretString, Error> {
+pub(crate) async fn virtual_key(directory: &Path, keys: &Manager) -> Result<SecretString, Error> {
     let path = directory.join("virtual-key");
     let kept = read(&path)?;
-    let alias = Some(FIRST_ALIAS.to_owned());
-    let new = || NewKey { key: kept.clone(), key_alias: alias.clone(), ..NewKey::default() };
-    let made = match keys.create(new()).await {
+    let admin = Caller::admin(None);
+    let named =
+        |key_alias| NewKey { key: kept.clone(), fields: KeyFields { key_alias, ..KeyFields::default() } };
+    let made = match keys.generate(&admin, named(Patch::Set(FIRST_ALIAS.to_owned()))).await {
         // The alias belongs to a first key whose file is gone: its value cannot be had back.
-        Err(KeyError::Duplicate { field: "key_alias" }) => {
-            keys.create(NewKey { key_alias: None, ..new() }).await
-        }
+        Err(ManageError::Duplicate { field: "key_alias" }) => keys.generate(&admin, named(Patch::Keep)).await,
         other => other,
     };
     match (made, kept) {
-        (Ok((key, _)), _) => {
-            write(&path, &key)?;
-            Ok(key)
+        (Ok(made), _) => {
+            write(&path, &made.value)?;
+            Ok(made.value)
         }
-        (Err(KeyError::Duplicate { field: "key" }), Some(key)) => Ok(key),
+        (Err(ManageError::Duplicate { field: "key" }), Some(key)) => Ok(key),
         (Err(error), _) => Err(Error::FirstKey(error)),
     }
 }

@@ -4,19 +4,24 @@
 //! |---|---|
 //! | `arguments` | the command line |
 //! | `start` | puts it all together |
-//! | `server` | HTTP in front of the gateway; draining on Ctrl-C |
+//! | `server` | HTTP in front of the gateway and the management API; draining on Ctrl-C |
+//! | `told` | what lets the gateway see a changed key at once |
+//! | `command` | `keyturn key …`, against any gateway |
 //! | `table` | DynamoDB in a file, so that the production key store is what runs here too |
 //! | `first_run` | the master key and a first virtual key, made once |
 //! | `greeting` | what is printed when the gateway is up |
 
 mod arguments;
+mod command;
 mod error;
 mod first_run;
 mod greeting;
 mod server;
 mod start;
 mod table;
+mod told;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, Command};
+pub use command::{CommandError, run as run_key};
 pub use error::{Error, complain};
 pub use start::start;

@@ -1,21 +1,31 @@
-//! `keyturn`: the gateway on a laptop or in a container.
+//! `keyturn`: the gateway on a laptop or in a container, and the command line of its keys.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use keyturn_ambient::{ProcessEnv, SystemClock};
-use keyturn_local::{Arguments, start};
+use keyturn_local::{Arguments, Command};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    keyturn_request::log::quiet_panics();
-    let arguments = Arguments::parse();
-    match start(arguments, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            keyturn_local::complain(&error);
-            ExitCode::FAILURE
+    keyturn_entry::log::quiet_panics();
+    match Arguments::parse().into_command() {
+        Command::Serve(serve) => {
+            match keyturn_local::start(serve, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    keyturn_local::complain(&error);
+                    ExitCode::FAILURE
+                }
+            }
         }
+        Command::Key(key) => match keyturn_local::run_key(key, &ProcessEnv, &SystemClock).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                error.complain();
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use keyturn_keys_api::Api;
 use keyturn_request::{Answer, Body, Gateway, MAX_BODY_BYTES};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -32,6 +34,8 @@ const HOPELESS_BODY_BYTES: u64 = 32 * 1024 * 1024;
 #[derive(Clone)]
 struct Server {
     gateway: Arc<Gateway>,
+    /// The management API.
+    api: Arc<Api>,
     /// Log lines and settlements that outlive their responses.
     aftermaths: TaskTracker,
 }
@@ -39,11 +43,12 @@ struct Server {
 /// Serves until `stop` ends, then answers what is under way; at most until `stop_now` ends.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
+    api: Arc<Api>,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
     stop_now: impl Future<Output = ()>,
 ) {
-    let server = Server { gateway, aftermaths: TaskTracker::new() };
+    let server = Server { gateway, api, aftermaths: TaskTracker::new() };
     let connections = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -82,6 +87,9 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
+        if keyturn_keys_api::serves(head.uri.path()) {
+            return self.manage(head, body).await;
+        }
         let Answer { response, aftermath } = match self.gateway.refused_early(&head) {
             Some(refused) => refused,
             None if body.size_hint().lower() > HOPELESS_BODY_BYTES => self.gateway.body_too_large(&head),
@@ -98,6 +106,21 @@ impl Server {
             self.aftermaths.spawn(aftermath.run());
         }
         response
+    }
+
+    /// A request of the management API.
+    async fn manage(&self, head: Parts, body: Incoming) -> Response<Body> {
+        let most = keyturn_keys_api::MAX_BODY_BYTES;
+        let response = if body.size_hint().lower() > HOPELESS_BODY_BYTES {
+            self.api.body_too_large(&head)
+        } else {
+            match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
+                Ok(Ok(body)) => self.api.answer(Request::from_parts(head, body.to_bytes())).await,
+                Ok(Err(error)) if error.is::<LengthLimitError>() => self.api.body_too_large(&head),
+                Ok(Err(_)) | Err(_) => self.api.body_unreadable(&head),
+            }
+        };
+        response.map(Body::from)
     }
 }
 

@@ -4,14 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use keyturn_ambient::{Clock, Env};
-use keyturn_keys::KeyStore;
+use keyturn_keys::manage::ManagerOptions;
+use keyturn_keys::{KeyStore, Manager};
+use keyturn_keys_api::{Api, Parts};
 use keyturn_request::log::stderr;
 use keyturn_request::{Gateway, Options};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::arguments::Arguments;
+use crate::arguments::Serve;
 use crate::error::Error;
 use crate::greeting::Greeting;
+use crate::told::Told;
 use crate::{first_run, server, table};
 
 /// Serves until Ctrl-C or SIGTERM, then answers what is under way; a second one ends it at once.
@@ -19,24 +22,26 @@ use crate::{first_run, server, table};
 /// # Errors
 ///
 /// [`Error`] says what kept the gateway from starting.
-pub async fn start(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(), Error> {
-    let arguments = arguments.into_serve();
+pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(), Error> {
     let http = keyturn_http::client_through_proxy(env.as_ref())?;
     first_run::directory(&arguments.data_dir)?;
-    let keys = table::open(&arguments.data_dir.join("keys.db"), &http, Arc::clone(&clock)).await?;
-    let virtual_key = first_run::virtual_key(&arguments.data_dir, keys.as_ref()).await?;
+    let keys = table::open(&arguments.data_dir.join("keys.db"), &http).await?;
+    let manager = Manager::new(Arc::clone(&keys) as _, Arc::clone(&clock), ManagerOptions::default());
+    let virtual_key = first_run::virtual_key(&arguments.data_dir, &manager).await?;
     let master_key = first_run::master_key(&arguments.data_dir)?;
 
     let options = Options {
         env,
-        clock,
+        clock: Arc::clone(&clock),
         sink: stderr,
         http,
         config: Some(arguments.config.clone()),
-        keys: Some(Arc::clone(&keys) as Arc<dyn KeyStore>),
+        keys: Some(Arc::clone(&keys) as _),
+        key_cache: None,
         master_key: Some(master_key),
     };
     let gateway = Gateway::load(options).await?;
+    let api = management(&gateway, Arc::clone(&keys) as _, clock);
 
     let address = SocketAddr::new(arguments.host, arguments.port);
     let failed = |source| Error::Listen { address, source };
@@ -59,9 +64,22 @@ pub async fn start(arguments: Arguments, env: Arc<dyn Env>, clock: Arc<dyn Clock
         either(&mut more).await;
         either(&mut more).await;
     };
-    server::serve(gateway, listener, either(&mut signals), stop_now).await;
+    server::serve(Arc::clone(&gateway), api, listener, either(&mut signals), stop_now).await;
+    if let Some(keys) = gateway.keys() {
+        // What is lost is a few lines of reports.
+        let _ = keys.write_usage().await;
+    }
     keys.written().await;
     Ok(())
+}
+
+/// The management API beside the gateway: with its master key, and telling it what changes.
+fn management(gateway: &Arc<Gateway>, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Arc<Api> {
+    let store: Arc<dyn KeyStore> = Arc::new(Told { store, gateway: Arc::clone(gateway) });
+    let door = gateway.door().clone();
+    let options = ManagerOptions { derivation: door.master_key.clone(), ..ManagerOptions::default() };
+    let manager = Manager::new(Arc::clone(&store), Arc::clone(&clock), options);
+    Arc::new(Api::new(Parts { manager, store, door, log: gateway.log(), clock }))
 }
 
 async fn either(signals: &mut (Signal, Signal)) {

@@ -1,7 +1,7 @@
 //! DynamoDB in a file: the production key store runs against it unchanged.
 
+mod gathering;
 mod in_process;
-mod settlements;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,21 +10,16 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use dynoxide::Database;
+use gathering::Gathering;
 use in_process::InProcess;
-use keyturn_ambient::Clock;
 use keyturn_http::aws::sdk_config;
 use keyturn_keys::DynamoKeyStore;
-use settlements::Settlements;
 
 use crate::error::Error;
 use crate::first_run;
 
 /// The table's name in the file.
 const TABLE: &str = "keyturn";
-
-/// How long a key without limits is served without asking the table. A change that this process makes is seen at
-/// once; one that another process makes in the file, after this long.
-const CACHE_LIFE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Opens the file, and makes the table when it is new. Only its owner can read the file.
 ///
@@ -34,8 +29,7 @@ const CACHE_LIFE: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) async fn open(
     file: &Path,
     http: &reqwest::Client,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<Settlements<DynamoKeyStore>>, Error> {
+) -> Result<Arc<Gathering<DynamoKeyStore>>, Error> {
     first_run::owners_only(file)?;
     let database = Database::new(&file.to_string_lossy()).map_err(|error| Error::Table(error.to_string()))?;
     // The SDK wants a region and credentials; in the process nobody checks them.
@@ -43,7 +37,7 @@ pub(crate) async fn open(
     let env: HashMap<String, String> = names.map(|name| (name.to_owned(), "local".to_owned())).into();
     let sdk = sdk_config(&env, http, "DYNAMODB");
     let client = Client::from_conf(Builder::from(&sdk).http_client(InProcess::new(database)).build());
-    let store = DynamoKeyStore::new(client, TABLE.to_owned(), clock, CACHE_LIFE);
+    let store = DynamoKeyStore::new(client, TABLE.to_owned());
     store.create_table().await.map_err(Error::Keys)?;
-    Ok(Arc::new(Settlements::new(Arc::new(store))))
+    Ok(Arc::new(Gathering::new(store)))
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use keyturn_entry::Presented;
+use keyturn_keys::Holder;
 use keyturn_providers::{BadRequest, Facts, Refusal, Surface, inspect};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Body, MAX_BODY_BYTES};
 use crate::attempt::{Ask, Reached, UpstreamAnswer};
-use crate::auth::Presented;
 use crate::error::GatewayError;
 use crate::estimate::prompt_tokens;
 use crate::gateway::{Deadline, Gateway};
@@ -30,6 +31,10 @@ const MAX_MODEL_NAME: usize = 256;
 /// The tokens that an answer is taken to have, for the reservation, when the request sets no maximum.
 const ASSUMED_COMPLETION_TOKENS: u64 = 1024;
 
+/// The most labels that a request may bring; more are left out.
+const MAX_TAGS: usize = 16;
+/// The longest label, in bytes; a longer one is left out.
+const MAX_TAG: usize = 128;
 /// The headers that an answer gets from us, those of rate limits not counted.
 const OWN_HEADERS: usize = 8;
 
@@ -75,6 +80,10 @@ impl Gateway {
         for (name, value) in open.admission.iter().flat_map(|admission| &admission.rate_headers) {
             set(headers, name, value);
         }
+        let over = open.admission.as_ref().and_then(|admission| admission.over_soft_budget.as_ref());
+        if let Some(holder) = over {
+            set(headers, "x-keyturn-soft-budget-exceeded", holder.word());
+        }
         let overhead = milliseconds(head.saturating_sub(way.waited));
         set(headers, "x-litellm-overhead-duration-ms", &overhead.to_string());
         open.answer(response, figures, served)
@@ -88,7 +97,7 @@ impl Gateway {
         open: &mut Open,
     ) -> Result<Reached, GatewayError> {
         let headers = request.headers();
-        let presented = self.door.presented(headers)?;
+        let presented = self.presented(headers).await?;
         let body = request.body();
         if body.len() > MAX_BODY_BYTES {
             return Err(GatewayError::BodyTooLarge);
@@ -108,13 +117,19 @@ impl Gateway {
             return Err(GatewayError::BadRequest(BadRequest { message, param, code: None }));
         }
         let mut group = self.router.group(asked).to_owned();
+        open.tags = tags(headers);
+        open.is_master = matches!(presented, Presented::Master(_));
         if let Presented::Virtual(hash) = presented {
             open.note(|record| record.key_id = Some(hash.to_string()));
-            let admission = self.admit(&hash, &self.estimate(&group, &facts, body)).await?;
+            let asked_for = self.estimate(request.uri().path(), &group, &facts, body);
+            let admission = self.admit(&hash, &asked_for).await?;
             // The key's stable id, which is not the hash of its value any more once it was regenerated.
-            if admission.key.id != hash {
-                open.note(|record| record.key_id = Some(admission.key.id.to_string()));
-            }
+            open.note(|record| {
+                if admission.key.id != hash {
+                    record.key_id = Some(admission.key.id.to_string());
+                }
+                record.soft_budget_exceeded = admission.over_soft_budget.as_ref().map(Holder::word);
+            });
             if let Some(meant) = admission.key.aliases.get(asked) {
                 group = self.router.group(meant).to_owned();
             }
@@ -132,7 +147,13 @@ impl Gateway {
 
     /// What a request is about to use: the budget is reserved by it. The dearest deployment counts; a fallback, or a
     /// model behind a key's own alias, may be dearer still, and an answer longer: settlement sets it right.
-    fn estimate<'f>(&self, group: &str, facts: &'f Facts, body: &Bytes) -> keyturn_keys::Ask<'f> {
+    fn estimate<'f>(
+        &self,
+        route: &'f str,
+        group: &str,
+        facts: &'f Facts,
+        body: &Bytes,
+    ) -> keyturn_keys::Ask<'f> {
         let prompt = prompt_tokens(body);
         let completion = facts.max_tokens.unwrap_or(ASSUMED_COMPLETION_TOKENS).saturating_mul(facts.choices);
         let costs = self.router.candidates(group).into_iter().map(|candidate| {
@@ -140,7 +161,7 @@ impl Gateway {
             candidate.deployment.estimate(&target.model, prompt, completion)
         });
         let cost = costs.fold(0.0, f64::max);
-        keyturn_keys::Ask { model: &facts.model, tokens: prompt.saturating_add(completion), cost }
+        keyturn_keys::Ask { route, model: &facts.model, tokens: prompt.saturating_add(completion), cost }
     }
 
     /// The group that was asked for, then its fallbacks, as long as they may do better.
@@ -264,6 +285,14 @@ fn is_json(headers: &HeaderMap) -> bool {
     let media_type = media_type.trim_ascii();
     media_type.eq_ignore_ascii_case(b"application/json")
         || (media_type.len() > 5 && media_type[media_type.len() - 5..].eq_ignore_ascii_case(b"+json"))
+}
+
+/// The request's own labels for reports of usage, from LiteLLM's header: a list with commas. Each set of labels is a
+/// line of the report, so there is an end to them.
+fn tags(headers: &HeaderMap) -> Vec<String> {
+    let list = headers.get("x-litellm-tags").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let tags = list.split(',').map(str::trim).filter(|tag| (1..=MAX_TAG).contains(&tag.len()));
+    tags.take(MAX_TAGS).map(str::to_owned).collect()
 }
 
 fn streams(headers: &mut HeaderMap) {

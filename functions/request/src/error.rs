@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
+use keyturn_entry::KeyFault;
 use keyturn_keys::KeyError;
 use keyturn_providers::{BadRequest, Failure, Surface, error_body};
 
@@ -18,14 +19,10 @@ use crate::answer::Body;
 /// Why a request was refused.
 #[derive(Debug)]
 pub(crate) enum GatewayError {
-    /// No header holds a key.
-    NoKey,
-    /// `Authorization` without a usable `Bearer`.
-    MalformedBearer,
-    /// The token does not start with `sk-`; it stands here masked.
-    NotAVirtualKey { masked: String },
+    /// No header holds a usable key.
+    NoKey(KeyFault),
     /// The key store's refusal of the key with this hash.
-    Key { hash: String, error: KeyError, now: Timestamp },
+    Key { hash: String, error: Box<KeyError>, now: Timestamp },
     /// The body is not what the route takes.
     BadRequest(BadRequest),
     /// Not JSON by its own header.
@@ -96,9 +93,7 @@ impl GatewayError {
             | Self::CredentialUnavailable
             | Self::DeploymentMisconfigured
             | Self::CoolingDown { .. } => true,
-            Self::NoKey
-            | Self::MalformedBearer
-            | Self::NotAVirtualKey { .. }
+            Self::NoKey(_)
             | Self::Key { .. }
             | Self::BadRequest(_)
             | Self::UnsupportedMediaType
@@ -130,9 +125,9 @@ impl GatewayError {
     /// The name that the log line carries.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::NoKey => "no_key",
-            Self::MalformedBearer => "malformed_bearer",
-            Self::NotAVirtualKey { .. } => "not_a_virtual_key",
+            Self::NoKey(KeyFault::NoKey) => "no_key",
+            Self::NoKey(KeyFault::MalformedBearer) => "malformed_bearer",
+            Self::NoKey(KeyFault::NotAVirtualKey { .. }) => "not_a_virtual_key",
             Self::Key { error, .. } => key::name(error),
             Self::BadRequest(_) => "bad_request",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -177,21 +172,13 @@ impl GatewayError {
     }
 
     fn is_about_the_key(&self) -> bool {
-        matches!(self, Self::NoKey | Self::MalformedBearer | Self::NotAVirtualKey { .. } | Self::Key { .. })
+        matches!(self, Self::NoKey(_) | Self::Key { .. })
     }
 
     fn tell(self) -> Told {
         match self {
-            Self::NoKey => auth("auth_error", "Authentication Error, No api key passed in."),
-            Self::MalformedBearer => auth(
-                "auth_error",
-                "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix.",
-            ),
-            Self::NotAVirtualKey { masked } => auth(
-                "auth_error",
-                format!("LiteLLM Virtual Key expected. Received={masked}, expected to start with 'sk-'."),
-            ),
-            Self::Key { hash, error, now } => key::told(&hash, error, now),
+            Self::NoKey(fault) => auth("auth_error", fault.to_string()),
+            Self::Key { hash, error, now } => key::told(&hash, *error, now),
             Self::BadRequest(error) => Told {
                 param: error.param,
                 code: error.code.map(str::to_owned),
@@ -349,4 +336,10 @@ fn respond(status: StatusCode, mut headers: HeaderMap, body: Body) -> Response<B
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+impl From<KeyFault> for GatewayError {
+    fn from(fault: KeyFault) -> Self {
+        Self::NoKey(fault)
+    }
 }

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
 use keyturn_config::{Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, Value};
+use keyturn_entry::log::{Level, Log, with_causes};
+use keyturn_entry::{Door, Presented};
 use keyturn_http::ClientError;
-use keyturn_keys::{Admission, DynamoKeyStore, KeyError, KeyHash, KeyStore, VirtualKey};
+use keyturn_keys::{
+    Admission, Identity, KeyError, KeyHash, KeyStore, Keys, KeysOptions, PlaceError, Surroundings,
+};
 use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::attempt::Ask;
-use crate::auth::Door;
 use crate::deployment::Deployment;
 use crate::error::GatewayError;
 use crate::fallbacks::Fallbacks;
-use crate::log::{Level, Log, with_causes};
 use crate::router::{Cooldown, Router};
 use crate::stream::Limit;
 
@@ -34,8 +37,10 @@ pub struct Options {
     pub http: reqwest::Client,
     /// The configuration's place, before `KEYTURN_CONFIG`.
     pub config: Option<String>,
-    /// The key store, before `KEYTURN_TABLE`.
+    /// The key store, before `KEYTURN_KEY_STORE` and `KEYTURN_TABLE`.
     pub keys: Option<Arc<dyn KeyStore>>,
+    /// How long keys are served from memory, before `KEYTURN_KEY_CACHE_SECONDS`.
+    pub key_cache: Option<Duration>,
     /// The master key when neither the environment nor the configuration has one.
     pub master_key: Option<SecretString>,
 }
@@ -48,7 +53,7 @@ impl Options {
     /// The HTTP client cannot be built.
     pub fn new(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> Result<Self, LoadError> {
         let http = keyturn_http::client_through_proxy(env.as_ref())?;
-        Ok(Self { env, clock, sink, http, config: None, keys: None, master_key: None })
+        Ok(Self { env, clock, sink, http, config: None, keys: None, key_cache: None, master_key: None })
     }
 }
 
@@ -111,8 +116,11 @@ pub enum LoadError {
     #[error("general_settings.litellm_key_header_name is no header name")]
     KeyHeader,
     /// Nobody could use the gateway.
-    #[error("nothing opens the gateway: set KEYTURN_MASTER_KEY or KEYTURN_TABLE")]
+    #[error("nothing opens the gateway: set KEYTURN_MASTER_KEY, KEYTURN_TABLE or KEYTURN_KEY_STORE")]
     NoKeys,
+    /// The key store.
+    #[error("KEYTURN_KEY_STORE cannot be used")]
+    KeyStore(#[from] PlaceError),
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -138,7 +146,7 @@ pub struct Gateway {
     pub(crate) deployments: Vec<Arc<Deployment>>,
     pub(crate) fallbacks: Fallbacks,
     pub(crate) credentials: CredentialCache,
-    pub(crate) keys: Option<Arc<dyn KeyStore>>,
+    pub(crate) keys: Option<Keys>,
     pub(crate) num_retries: u32,
     clock: Arc<dyn Clock>,
     timeout: Duration,
@@ -156,7 +164,7 @@ impl Gateway {
     /// [`LoadError`] names the setting. A provider's secret that cannot be read is no such error: it is logged, and
     /// the requests that need it are refused until it can.
     pub async fn load(options: Options) -> Result<Arc<Self>, LoadError> {
-        let Options { env, clock, sink, http, config, keys, master_key } = options;
+        let Options { env, clock, sink, http, config, keys, key_cache, master_key } = options;
         let settings = Settings::from_env(env.as_ref())?;
         let log = Log { level: settings.log_level.into(), sink };
         let source = match config {
@@ -191,16 +199,22 @@ impl Gateway {
                 Deployment::new(entry, &config.general.lookup, config.litellm.drop_params).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let keys = keys.or_else(|| {
-            let table = settings.table.clone()?;
-            let sdk = keyturn_http::aws::sdk_config(env.as_ref(), &http, "DYNAMODB");
-            let store = DynamoKeyStore::new(
-                aws_sdk_dynamodb::Client::new(&sdk),
-                table,
-                Arc::clone(&clock),
-                settings.key_cache,
-            );
-            Some(Arc::new(store) as Arc<dyn KeyStore>)
+        let keys = match (keys, &settings.key_store) {
+            (Some(keys), _) => Some(keys),
+            (None, Some(setting)) => {
+                let found = Surroundings { env: env.as_ref(), http: &http, clock: &clock };
+                Some(keyturn_keys::open_store(setting, &found)?)
+            }
+            (None, None) => None,
+        };
+        let keys = keys.map(|store| {
+            let usual = KeysOptions::default();
+            let options = KeysOptions {
+                cache_life: key_cache.unwrap_or(settings.key_cache),
+                usage_every: usual.usage_every.filter(|_| !config.general.disable_spend_logs),
+                ..usual
+            };
+            Keys::new(store, Arc::clone(&clock), options)
         });
 
         let references: Vec<SecretRef> =
@@ -237,7 +251,7 @@ impl Gateway {
         Ok(Arc::new(Self {
             log,
             http,
-            door: Door { master_key: master_key.as_ref().map(KeyHash::of), key_header },
+            door: Door { master_key, key_header },
             router: Router::new(
                 &deployments,
                 router.model_group_alias.into_iter().collect(),
@@ -296,6 +310,36 @@ impl Gateway {
         Instant::now() + left.saturating_sub(LAST_WORDS)
     }
 
+    /// Whose key the request shows. A master key that was replaced is a key of the store's, which says how long it
+    /// still works.
+    pub(crate) async fn presented(&self, headers: &HeaderMap) -> Result<Presented, GatewayError> {
+        let presented = self.door.presented(headers)?;
+        let (Presented::Master(hash), Some(keys)) = (&presented, &self.keys) else { return Ok(presented) };
+        match keys.replaced_master(hash).await {
+            Ok(false) => Ok(presented),
+            Ok(true) => Ok(Presented::Virtual(*hash)),
+            Err(error) => Err(self.key_refusal(hash, error)),
+        }
+    }
+
+    /// What opens the gateway besides virtual keys.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// The virtual keys, with what is remembered of them.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// Where log lines go.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.log
+    }
+
     /// Admits a request of a virtual key.
     pub(crate) async fn admit(
         &self,
@@ -308,17 +352,19 @@ impl Gateway {
         Ok(admission)
     }
 
-    /// The key, without anything asked of its limits.
-    pub(crate) async fn known(&self, hash: &KeyHash) -> Result<Arc<VirtualKey>, GatewayError> {
+    /// Whose key it is, for a route that uses nothing up.
+    pub(crate) async fn known(&self, hash: &KeyHash, path: &str) -> Result<Identity, GatewayError> {
         let Some(keys) = &self.keys else { return Err(self.key_refusal(hash, KeyError::NotFound)) };
-        keys.authenticate(hash).await.map_err(|error| self.key_refusal(hash, error))
+        let identity = keys.authenticate(hash).await;
+        let allowed = identity.and_then(|identity| identity.check_route(path).map(|()| identity));
+        allowed.map_err(|error| self.key_refusal(hash, error))
     }
 
     fn key_refusal(&self, hash: &KeyHash, error: KeyError) -> GatewayError {
         if let KeyError::Unavailable(source) = &error {
             self.warn("key store unavailable", &source.to_string());
         }
-        GatewayError::Key { hash: hash.to_string(), error, now: self.now() }
+        GatewayError::Key { hash: hash.to_string(), error: Box::new(error), now: self.now() }
     }
 
     /// A line for the operator.

@@ -8,7 +8,6 @@
 //! |---|---|
 //! | `gateway` | what a process holds, and how it is put together from configuration |
 //! | `routes` | which path is which handler |
-//! | `auth` | where a key stands in a request, and what opens the gateway |
 //! | `completion` | a completion from key to settlement: retries and fallbacks |
 //! | `router` | which deployment serves a model; weights and cooldowns |
 //! | `fallbacks` | which model groups come next when one has failed |
@@ -22,7 +21,6 @@
 
 mod answer;
 mod attempt;
-mod auth;
 mod completion;
 mod deployment;
 mod error;
@@ -30,7 +28,6 @@ mod estimate;
 mod fallbacks;
 mod gateway;
 pub mod lambda;
-pub mod log;
 mod models;
 mod record;
 mod redact;
@@ -40,4 +37,6 @@ mod stream;
 mod warm_up;
 
 pub use answer::{Answer, Body, MAX_BODY_BYTES};
+pub use keyturn_entry::log;
+
 pub use gateway::{Gateway, LoadError, Options};

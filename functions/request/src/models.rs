@@ -1,13 +1,11 @@
 //! `/v1/models`: the model groups that the caller's key may use.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, Response};
-use keyturn_keys::VirtualKey;
+use keyturn_entry::Presented;
+use keyturn_keys::Identity;
 use serde::Serialize;
 
 use crate::answer::Body;
-use crate::auth::Presented;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::routes::json;
@@ -34,9 +32,13 @@ impl<'a> Model<'a> {
 }
 
 impl Gateway {
-    pub(crate) async fn list_models(&self, headers: &HeaderMap) -> Result<Response<Body>, GatewayError> {
-        let key = self.key(headers).await?;
-        let groups = self.router.groups().into_iter().filter(|group| may_use(key.as_deref(), group));
+    pub(crate) async fn list_models(
+        &self,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Result<Response<Body>, GatewayError> {
+        let key = self.key(headers, path).await?;
+        let groups = self.router.groups().into_iter().filter(|group| may_use(key.as_ref(), group));
         Ok(encoded(&List { data: groups.map(Model::new).collect(), object: "list" }))
     }
 
@@ -44,25 +46,26 @@ impl Gateway {
     pub(crate) async fn show_model(
         &self,
         headers: &HeaderMap,
+        path: &str,
         id: &str,
     ) -> Result<Response<Body>, GatewayError> {
-        let key = self.key(headers).await?;
-        if may_use(key.as_deref(), id) && !self.router.candidates(self.router.group(id)).is_empty() {
+        let key = self.key(headers, path).await?;
+        if may_use(key.as_ref(), id) && !self.router.candidates(self.router.group(id)).is_empty() {
             return Ok(encoded(&Model::new(id)));
         }
         Err(GatewayError::NoModel { model: id.to_owned() })
     }
 
-    /// The caller's virtual key; `None` is the master key.
-    async fn key(&self, headers: &HeaderMap) -> Result<Option<Arc<VirtualKey>>, GatewayError> {
-        match self.door.presented(headers)? {
-            Presented::Master => Ok(None),
-            Presented::Virtual(hash) => self.known(&hash).await.map(Some),
+    /// Whose virtual key it is; `None` is the master key.
+    async fn key(&self, headers: &HeaderMap, path: &str) -> Result<Option<Identity>, GatewayError> {
+        match self.presented(headers).await? {
+            Presented::Master(_) => Ok(None),
+            Presented::Virtual(hash) => self.known(&hash, path).await.map(Some),
         }
     }
 }
 
-fn may_use(key: Option<&VirtualKey>, model: &str) -> bool {
+fn may_use(key: Option<&Identity>, model: &str) -> bool {
     key.is_none_or(|key| key.allows(model))
 }
 

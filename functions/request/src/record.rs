@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
-use keyturn_keys::{Admission, Spent};
+use keyturn_entry::{CALL_ID, call_id};
+use keyturn_keys::{Admission, SettleError, Spent};
 use keyturn_providers::{Surface, Usage};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -39,6 +40,9 @@ pub(crate) struct Record {
     pub(crate) status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<&'static str>,
+    /// Whose soft budget is used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) soft_budget_exceeded: Option<&'static str>,
     pub(crate) stream: bool,
     pub(crate) retries: u32,
     pub(crate) fallbacks: u32,
@@ -70,6 +74,10 @@ pub(crate) struct Open {
     pub(crate) started: Timestamp,
     /// What has to be settled.
     pub(crate) admission: Option<Admission>,
+    /// Whether it came with the master key, which has no account.
+    pub(crate) is_master: bool,
+    /// The request's own labels.
+    pub(crate) tags: Vec<String>,
     pub(crate) way: Way,
 }
 
@@ -91,7 +99,8 @@ impl Gateway {
     pub(crate) fn open(self: &Arc<Self>, route: &'static str, headers: &HeaderMap) -> Open {
         let record = Record { call_id: call_id(headers), route, ..Record::default() };
         let (gateway, started) = (Arc::clone(self), self.now());
-        Open { gateway, record: Some(record), started, admission: None, way: Way::default() }
+        let (admission, way) = (None, Way::default());
+        Open { gateway, record: Some(record), started, admission, is_master: false, tags: Vec::new(), way }
     }
 }
 
@@ -130,7 +139,13 @@ impl Open {
             record.completion_tokens = usage.map(|usage| usage.completion_tokens);
             record.cost = cost;
         });
-        Spent { tokens: usage.map_or(0, Usage::total_tokens), cost: cost.unwrap_or_default() }
+        Spent {
+            prompt_tokens: usage.map_or(0, |usage| usage.prompt_tokens),
+            completion_tokens: usage.map_or(0, |usage| usage.completion_tokens),
+            cost: cost.unwrap_or_default(),
+            model: self.way.last.as_ref().map(|(_, group)| group.clone()).unwrap_or_default(),
+            tags: std::mem::take(&mut self.tags),
+        }
     }
 
     /// The answer, with what every answer carries, and what is left to do after it.
@@ -143,7 +158,7 @@ impl Open {
         let status = response.status().as_u16();
         self.note(|record| record.status = status);
         if let Some(record) = &self.record {
-            set(response.headers_mut(), "x-litellm-call-id", &record.call_id);
+            set(response.headers_mut(), CALL_ID, &record.call_id);
         }
         Answer { response, aftermath: Some(Aftermath { open: self, figures, served }) }
     }
@@ -169,11 +184,19 @@ impl Open {
 
     fn settle(&mut self, spent: Spent) -> impl Future<Output = ()> + Send + use<> {
         let (admission, gateway) = (self.admission.take(), Arc::clone(&self.gateway));
+        let is_master = self.is_master;
         async move {
-            if let (Some(admission), Some(keys)) = (admission, &gateway.keys)
-                && let Err(error) = keys.settle(admission, &spent).await
-            {
-                gateway.warn("settlement failed", &with_causes(&error));
+            let settled = match (&gateway.keys, admission) {
+                (Some(keys), Some(admission)) => keys.settle(admission, &spent).await,
+                (Some(keys), None) if is_master => keys.settle_master(&spent).await,
+                _ => Ok(()),
+            };
+            if let Err(error) = settled {
+                let message = match &error {
+                    SettleError::NotCounted(_) => "settlement failed",
+                    SettleError::NotReported(_) => "usage not reported",
+                };
+                gateway.warn(message, &with_causes(&error));
             }
         }
     }
@@ -252,15 +275,6 @@ impl Aftermath {
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     // Microseconds are enough for a reader, and keep the line short.
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The caller's own call id, if it is a plain one, else a new one.
-fn call_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-litellm-call-id").and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    given.filter(plain).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
 }
 
 /// Sets a header, unless the value cannot stand in one.

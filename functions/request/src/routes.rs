@@ -109,13 +109,16 @@ impl Gateway {
             return self.refuse(&route, request.headers(), error);
         }
         let open = || self.open(route.name(), request.headers());
+        let path = request.uri().path();
         match route {
-            Route::Models => open().answer_with(None, self.list_models(request.headers()).await),
-            Route::Model(ref id) => open().answer_with(None, self.show_model(request.headers(), id).await),
+            Route::Models => open().answer_with(None, self.list_models(request.headers(), path).await),
+            Route::Model(ref id) => {
+                open().answer_with(None, self.show_model(request.headers(), path, id).await)
+            }
             Route::Liveness => unrecorded(r#""I'm alive!""#.to_owned()),
             Route::Readiness => unrecorded(self.readiness()),
             Route::Unknown => {
-                let path = request.uri().path().to_owned();
+                let path = path.to_owned();
                 self.refuse(&route, request.headers(), GatewayError::NoRoute { path })
             }
             Route::Completion(completion) => self.complete(completion, request).await,
@@ -146,7 +149,7 @@ impl Gateway {
         let route = Route::of(head.uri.path());
         let completes = matches!(route, Route::Completion(_)) && head.method == Method::POST;
         let refused = self.door.presented(&head.headers).err().filter(|_| completes)?;
-        Some(self.refuse(&route, &head.headers, refused))
+        Some(self.refuse(&route, &head.headers, refused.into()))
     }
 
     /// Nothing is asked of anyone: a health check must not cost a read, and a process that got this far has its

@@ -12,9 +12,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
 use keyturn_ambient::{Env, ProcessEnv, SystemClock};
-use keyturn_keys::{Admission, Ask, KeyError, KeyHash, KeyStore, NewKey, Spent, VirtualKey};
+use keyturn_keys::ledger::Counters;
+use keyturn_keys::store::{
+    Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure, UsageLine,
+    UsageQuery,
+};
+use keyturn_keys::{KeyHash, KeyStore};
 use keyturn_request::{Gateway, Options, log};
-use secrecy::SecretString;
 
 const CANARY: &str = "sk-canary-in-a-panic";
 
@@ -44,19 +48,55 @@ struct Panics;
 
 #[async_trait]
 impl KeyStore for Panics {
-    async fn admit(&self, _: &KeyHash, _: &Ask<'_>) -> Result<Admission, KeyError> {
+    fn shares(&self) -> bool {
+        false
+    }
+
+    async fn open(&self, _: &KeyHash) -> Result<Opened, StoreFailure> {
         panic!("{CANARY}")
     }
 
-    async fn authenticate(&self, _: &KeyHash) -> Result<Arc<VirtualKey>, KeyError> {
+    async fn read(&self, _: &[RowId]) -> Result<Vec<Option<Row>>, StoreFailure> {
         panic!("{CANARY}")
     }
 
-    async fn settle(&self, _: Admission, _: &Spent) -> Result<(), KeyError> {
+    async fn read_shares(&self, _: &RowId, _: u16) -> Result<Vec<Counters>, StoreFailure> {
         panic!("{CANARY}")
     }
 
-    async fn create(&self, _: NewKey) -> Result<(SecretString, VirtualKey), KeyError> {
+    async fn charge(&self, _: &[Charge]) -> Result<Charged, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn edit(&self, _: &[Edit]) -> Result<(), EditError> {
+        panic!("{CANARY}")
+    }
+
+    async fn aliased(&self, _: &str) -> Result<Option<KeyHash>, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn list(&self, _: &Listing) -> Result<Page, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn count(&self, _: &Filter) -> Result<u64, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn next_generation(&self) -> Result<u64, StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
+        panic!("{CANARY}")
+    }
+
+    async fn usage(&self, _: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {
         panic!("{CANARY}")
     }
 }

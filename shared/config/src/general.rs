@@ -18,13 +18,15 @@ pub struct General {
     pub master_key: Option<Value>,
     /// The header that virtual keys come in, in the place of LiteLLM's list of headers.
     pub litellm_key_header_name: Option<String>,
+    /// No usage is written down for reports; limits hold and spend is counted all the same.
+    pub disable_spend_logs: bool,
     /// How `os.environ/NAME` is resolved: the key management system and `environment_variables`.
     pub lookup: Lookup,
 }
 
 #[rustfmt::skip]
 const TABLE: Table = Table {
-    supported: &["master_key", "litellm_key_header_name", "key_management_system", "key_management_settings"],
+    supported: &["master_key", "litellm_key_header_name", "disable_spend_logs", "key_management_system", "key_management_settings"],
     ignored: &[
         ("Keyturn keeps its data in DynamoDB", &[
             "database_url", "database_type", "database_args", "database_connection_pool_limit",
@@ -35,8 +37,8 @@ const TABLE: Table = Table {
             "proxy_config_reload_interval_seconds", "coordination_redis", "use_redis_transaction_buffer",
             "disable_adding_master_key_hash_to_db",
         ]),
-        ("Keyturn keeps no spend logs", &[
-            "disable_spend_logs", "store_prompts_in_spend_logs", "disable_error_logs", "use_spend_logs_partitioning",
+        ("Keyturn reports usage by day, key, model and tags; it keeps no log of single requests", &[
+            "store_prompts_in_spend_logs", "disable_error_logs", "use_spend_logs_partitioning",
             "maximum_spend_logs_retention_period", "maximum_spend_logs_retention_interval",
             "maximum_spend_logs_cleanup_batch_size", "maximum_spend_logs_cleanup_max_batches",
             "maximum_spend_logs_cleanup_run_budget", "maximum_spend_logs_cleanup_batch_timeout",
@@ -188,6 +190,7 @@ impl General {
         Ok(Self {
             master_key: section.read("master_key", Field::secret)?,
             litellm_key_header_name: section.read("litellm_key_header_name", header_name)?,
+            disable_spend_logs: section.read("disable_spend_logs", Field::boolean)?.unwrap_or_default(),
             lookup: section.scope().lookup.clone(),
         })
     }

@@ -32,6 +32,7 @@ pub use fallback::Fallback;
 pub use general::General;
 pub use lookup::{KeyManagement, Lookup};
 pub use model_info::ModelInfo;
+pub use nearest::nearest;
 pub use reference::{RefError, SecretRef};
 pub use router::{LiteLlm, Router, RoutingStrategy};
 pub use settings::{LogLevel, ResponseMode, Settings};

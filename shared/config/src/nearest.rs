@@ -2,7 +2,7 @@
 
 /// The known name that is closest to `name`, when it is close enough to be a slip of the fingers: at most one edit
 /// (a letter too many, too few, changed, or two swapped) for each four letters.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > 64 {
         return None;
     }

@@ -15,8 +15,9 @@ use crate::value::Value;
 pub struct Settings {
     /// `KEYTURN_CONFIG`: the configuration file, a path or a secret reference. Default `config.yaml`.
     pub config: ConfigSource,
-    /// `KEYTURN_TABLE`: the DynamoDB table of virtual keys. Default none: the master key is the only key.
-    pub table: Option<String>,
+    /// `KEYTURN_KEY_STORE`: where virtual keys live, `dynamodb:TABLE`, `vault` or `vault:PATH`; or `KEYTURN_TABLE`:
+    /// the DynamoDB table. Default none: the master key is the only key.
+    pub key_store: Option<String>,
     /// `KEYTURN_MASTER_KEY`, else `LITELLM_MASTER_KEY`: the master key or a reference to it. Default
     /// `general_settings.master_key`; [`Settings::master_key`] chooses.
     pub master_key: Option<Value>,
@@ -85,7 +86,11 @@ impl Settings {
         let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info)];
         Ok(Self {
             config: ConfigSource::read(&config).map_err(|error| wrong(CONFIG, error.to_string()))?,
-            table: env.var("KEYTURN_TABLE"),
+            key_store: match (env.var(KEY_STORE), env.var("KEYTURN_TABLE")) {
+                (Some(_), Some(_)) => return Err(wrong(KEY_STORE, "must not be set with KEYTURN_TABLE")),
+                (store, None) => store,
+                (None, Some(table)) => Some(format!("dynamodb:{table}")),
+            },
             master_key: match master_key(env, "KEYTURN_MASTER_KEY")? {
                 Some(key) => Some(key),
                 None => master_key(env, "LITELLM_MASTER_KEY")?,
@@ -107,6 +112,7 @@ impl Settings {
 }
 
 const CONFIG: &str = "KEYTURN_CONFIG";
+const KEY_STORE: &str = "KEYTURN_KEY_STORE";
 const SOFT_TTL: &str = "KEYTURN_CREDENTIAL_SOFT_TTL_SECONDS";
 const HARD_TTL: &str = "KEYTURN_CREDENTIAL_HARD_TTL_SECONDS";
 
@@ -174,7 +180,7 @@ mod tests {
     fn defaults() {
         let settings = Settings::from_env(&env(&[])).unwrap();
         assert_eq!(settings.config, ConfigSource::File(PathBuf::from("config.yaml")));
-        assert_eq!(settings.table, None);
+        assert_eq!(settings.key_store, None);
         assert!(settings.master_key.is_none());
         assert_eq!(settings.provider_secret, None);
         assert_eq!(settings.key_cache, Duration::from_secs(10));
@@ -200,7 +206,9 @@ mod tests {
         .unwrap();
         let config = ConfigSource::Secret("aws-secretsmanager:prod/keyturn/config".parse().unwrap());
         assert_eq!(settings.config, config);
-        assert_eq!(settings.table.as_deref(), Some("keys"));
+        assert_eq!(settings.key_store.as_deref(), Some("dynamodb:keys"));
+        let vault = Settings::from_env(&env(&[("KEYTURN_KEY_STORE", "vault:prod")])).unwrap();
+        assert_eq!(vault.key_store.as_deref(), Some("vault:prod"));
         let master = settings.master_key.as_ref().unwrap().reference().unwrap().to_string();
         assert_eq!(master, "aws-secretsmanager:prod/master");
         assert_eq!(settings.provider_secret, Some("file:/vault/providers.env".parse().unwrap()));
@@ -217,6 +225,10 @@ mod tests {
             (
                 &[("KEYTURN_CONFIG", "vault:canary")][..],
                 "KEYTURN_CONFIG names a secret store that is not supported: expected env:, file: or aws-secretsmanager:",
+            ),
+            (
+                &[("KEYTURN_KEY_STORE", "canary"), ("KEYTURN_TABLE", "canary")],
+                "KEYTURN_KEY_STORE must not be set with KEYTURN_TABLE",
             ),
             (
                 &[("KEYTURN_MASTER_KEY", "env:sk-canary")],

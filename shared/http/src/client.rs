@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyturn_ambient::Env;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret, SecretSlice};
 
 /// How long a connection may take to open, TLS included. An upstream that needs longer is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +27,17 @@ pub enum ClientError {
     /// The client was refused.
     #[error("HTTP client set-up failed")]
     Client(#[source] reqwest::Error),
+    /// The roots or the client certificate are not what they should be; nothing of them is repeated.
+    #[error("not a PEM file of {0}")]
+    Pem(&'static str),
+}
+
+/// TLS settings for a server that is not on the public web.
+pub struct Tls {
+    /// PEM: the only roots to trust; `None` = Mozilla's.
+    pub roots: Option<Vec<u8>>,
+    /// PEM: the client's certificate, with its chain, and its key.
+    pub identity: Option<(Vec<u8>, SecretSlice<u8>)>,
 }
 
 /// Builds the client. Do it once, in the init phase, and clone the result: clones share the pool.
@@ -36,7 +50,7 @@ pub enum ClientError {
 ///
 /// When the TLS library refuses its settings; it does not depend on the environment.
 pub fn client() -> Result<reqwest::Client, ClientError> {
-    builder()?.build().map_err(ClientError::Client)
+    builder(None)?.build().map_err(ClientError::Client)
 }
 
 /// Builds the client for a network whose way out is a proxy: `HTTPS_PROXY` for `https://` addresses, save those that
@@ -46,21 +60,62 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
 ///
 /// When `HTTPS_PROXY` is no address.
 pub fn client_through_proxy(env: &dyn Env) -> Result<reqwest::Client, ClientError> {
-    let var = |name: &str| env.var(name).or_else(|| env.var(&name.to_lowercase()));
-    let Some(address) = var("HTTPS_PROXY") else { return client() };
-    let except = var("NO_PROXY").and_then(|list| reqwest::NoProxy::from_string(&list));
-    let proxy = reqwest::Proxy::https(address).map_err(|_| ClientError::Proxy)?.no_proxy(except);
-    builder()?.proxy(proxy).build().map_err(ClientError::Client)
+    through_proxy(builder(None)?, env)
 }
 
-fn builder() -> Result<reqwest::ClientBuilder, ClientError> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// Builds a client of its own for one server, with [`client_through_proxy`]'s way out.
+///
+/// # Errors
+///
+/// When the files in `tls` are no certificates, or `HTTPS_PROXY` is no address.
+pub fn client_with(env: &dyn Env, tls: &Tls) -> Result<reqwest::Client, ClientError> {
+    through_proxy(builder(Some(tls))?, env)
+}
+
+fn through_proxy(builder: reqwest::ClientBuilder, env: &dyn Env) -> Result<reqwest::Client, ClientError> {
+    let var = |name: &str| env.var(name).or_else(|| env.var(&name.to_lowercase()));
+    let builder = match var("HTTPS_PROXY") {
+        None => builder,
+        Some(address) => {
+            let except = var("NO_PROXY").and_then(|list| reqwest::NoProxy::from_string(&list));
+            builder.proxy(reqwest::Proxy::https(address).map_err(|_| ClientError::Proxy)?.no_proxy(except))
+        }
+    };
+    builder.build().map_err(ClientError::Client)
+}
+
+/// The roots to trust.
+fn roots(tls: Option<&Tls>) -> Result<rustls::RootCertStore, ClientError> {
+    let Some(pem) = tls.and_then(|tls| tls.roots.as_ref()) else {
+        return Ok(rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(pem, "roots")? {
+        roots.add(certificate).map_err(|_| ClientError::Pem("roots"))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    read.ok().filter(|found| !found.is_empty()).ok_or(ClientError::Pem(what))
+}
+
+fn builder(tls: Option<&Tls>) -> Result<reqwest::ClientBuilder, ClientError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ClientError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots(tls)?);
+    let tls = match tls.and_then(|tls| tls.identity.as_ref()) {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate, "a client certificate")?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose_secret());
+            let key = key.map_err(|_| ClientError::Pem("a client certificate's key"))?;
+            config.with_client_auth_cert(chain, key).map_err(ClientError::Tls)?
+        }
+    };
     Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT_TIMEOUT)

@@ -4,4 +4,4 @@
 pub mod aws;
 mod client;
 
-pub use client::{ClientError, client, client_through_proxy};
+pub use client::{ClientError, Tls, client, client_through_proxy, client_with};

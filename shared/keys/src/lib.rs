@@ -1,19 +1,42 @@
-//! Virtual keys: what a key may do, and where keys live.
+//! Virtual keys: what they may do, what they have used up, and where they are kept.
 //!
-//! [`KeyStore`] is the port. [`DynamoKeyStore`] keeps keys in one DynamoDB table, whose design is explained in
-//! `docs/adr/0001-key-table.md`.
+//! | module | what it is |
+//! |---|---|
+//! | [`Keys`] | what the request path asks: admission and settlement |
+//! | [`VirtualKey`], [`Team`], [`User`], [`Budget`], [`Limits`] | definitions, as LiteLLM has them |
+//! | [`ledger`] | counters and their changes, pure |
+//! | [`store`] | the port: what a place where keys live has to offer |
+//! | [`manage`] | what the management API does, on any store |
+//! | [`DynamoKeyStore`] | it on DynamoDB |
+//! | [`VaultKeyStore`] | it on HashiCorp Vault |
 
+mod admission;
 mod cache;
 mod dynamo;
 mod hash;
+mod keys;
+pub mod ledger;
+mod limits;
+pub mod manage;
 mod models;
 mod money;
-mod new_key;
-mod port;
+mod owners;
+mod period;
+mod places;
+mod routes;
+pub mod store;
+mod vault;
 mod virtual_key;
 
+pub use admission::{Admission, Ask, Holder, KeyError, LimitType, Reservation, SettleError, Spent};
 pub use dynamo::DynamoKeyStore;
 pub use hash::{KeyHash, same_secret};
-pub use new_key::NewKey;
-pub use port::{Admission, Ask, KeyError, KeyStore, LimitType, Reservation, Spent, StoreFailure};
-pub use virtual_key::VirtualKey;
+pub use keys::{Identity, Keys, KeysOptions};
+pub use limits::{Limits, ModelBudget};
+pub use manage::{ManageError, Manager};
+pub use owners::{Budget, Member, MemberRole, Team, User, UserRole};
+pub use period::{NotAPeriod, Period, Window};
+pub use places::{PlaceError, Surroundings, open_store};
+pub use store::KeyStore;
+pub use vault::VaultKeyStore;
+pub use virtual_key::{KeyType, PendingRotation, VirtualKey};

@@ -3,6 +3,11 @@
 /// The entry that allows every model the gateway serves.
 const ALL_PROXY_MODELS: &str = "all-proxy-models";
 
+/// The entry of a key that leaves the choice to its team's list.
+pub(crate) const ALL_TEAM_MODELS: &str = "all-team-models";
+/// The only entry of a user who may use models through teams alone.
+pub(crate) const NO_DEFAULT_MODELS: &str = "no-default-models";
+
 /// Whether `allowed` lets `model` through. An empty list allows every model, and so does `all-proxy-models`;
 /// an entry is a model's name, or a pattern in which `*` stands for any text (`openai/*`, `*`).
 pub(crate) fn allows(allowed: &[String], model: &str) -> bool {
@@ -12,7 +17,7 @@ pub(crate) fn allows(allowed: &[String], model: &str) -> bool {
 
 /// Whether `text` has the form of `pattern`. Each literal part is searched for once, from where the one before
 /// ended, so the time grows with the text and not with the number of ways to match.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((prefix, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(prefix) else { return false };
     let (middle, suffix) = rest.rsplit_once('*').unwrap_or(("", rest));

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use keyturn_ambient::SystemClock;
-use keyturn_keys::{DynamoKeyStore, KeyStore, NewKey};
+use keyturn_keys::manage::{Caller, KeyFields, LimitFields, ManagerOptions, NewKey, Patch};
+use keyturn_keys::{DynamoKeyStore, Manager};
 use keyturn_tests::dynamo::Dynamo;
 use keyturn_tests::server::{Server, json as json_answer};
 use keyturn_tests::upstream::Upstream;
@@ -36,7 +36,7 @@ pub struct Stage {
     pub dynamo: Dynamo,
     secrets: Server,
     files: TempDir,
-    keys: DynamoKeyStore,
+    keys: Manager,
 }
 
 /// Where a function gets the upstream's key, and whether it has virtual keys.
@@ -73,7 +73,7 @@ impl Stage {
             )
         })
         .await;
-        let keys = key_store(&dynamo).await;
+        let keys = keys_on(&dynamo).await;
         let files = tempfile::tempdir().expect("a temporary directory");
         let yaml = format!(
             "model_list:\n{}{}",
@@ -125,8 +125,10 @@ impl Stage {
     /// # Panics
     ///
     /// When the table refuses.
-    pub async fn virtual_key(&self, new: NewKey) -> String {
-        self.keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned()
+    pub async fn virtual_key(&self, fields: KeyFields) -> String {
+        let new = NewKey { key: None, fields };
+        let made = self.keys.generate(&Caller::admin(None), new).await.expect("a virtual key");
+        made.value.expose_secret().to_owned()
     }
 }
 
@@ -137,29 +139,38 @@ fn deployment(group: &str, model: &str, base: &str, variable: &str) -> String {
     )
 }
 
-/// A key whose every limit is checked and never reached.
+/// A key that is checked for its budget, its requests and its tokens, none of which it reaches. It promises no more
+/// requests than one item carries, since more would be spread over several.
 #[must_use]
-pub fn all_limits() -> NewKey {
-    NewKey {
-        max_budget: Some(1e6),
-        rpm_limit: Some(1_000_000_000),
-        tpm_limit: Some(1_000_000_000_000),
-        ..NewKey::default()
+pub fn all_limits() -> KeyFields {
+    KeyFields {
+        limits: LimitFields {
+            max_budget: Patch::Set(1e6),
+            max_parallel_requests: Patch::Set(1_000_000),
+            tpm_limit: Patch::Set(1_000_000_000_000),
+            ..LimitFields::default()
+        },
+        ..KeyFields::default()
     }
 }
 
-/// The production key store on `dynamo`, with its table.
-async fn key_store(dynamo: &Dynamo) -> DynamoKeyStore {
+/// Manages the keys of the production key store on `dynamo`, with its table.
+async fn keys_on(dynamo: &Dynamo) -> Manager {
     let env: HashMap<String, String> = CREDENTIALS
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .chain([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamo.url())])
         .collect();
+    manager(&env, TABLE).await
+}
+
+/// Manages the keys of a table, which is made when it is not there.
+pub(crate) async fn manager(env: &HashMap<String, String>, table: &str) -> Manager {
     let http = keyturn_http::client().expect("an HTTP client");
-    let client = Client::new(&keyturn_http::aws::sdk_config(&env, &http, "DYNAMODB"));
-    let keys = DynamoKeyStore::new(client, TABLE.to_owned(), Arc::new(SystemClock), Duration::ZERO);
-    keys.create_table().await.expect("the key table");
-    keys
+    let client = Client::new(&keyturn_http::aws::sdk_config(env, &http, "DYNAMODB"));
+    let store = DynamoKeyStore::new(client, table.to_owned());
+    store.create_table().await.expect("the key table");
+    Manager::new(Arc::new(store), Arc::new(SystemClock), ManagerOptions::default())
 }
 
 /// A chat completion request with a prompt of about this many bytes.

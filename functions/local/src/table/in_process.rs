@@ -63,6 +63,7 @@ fn answer(database: &Database, request: &HttpRequest) -> Result<HttpResponse, Co
         "CreateTable" => run(body, |request| database.create_table(request)),
         "DescribeTimeToLive" => run(body, |request| database.describe_time_to_live(request)),
         "GetItem" => run(body, |request| database.get_item(request)),
+        "Query" => run(body, |request| database.query(request)),
         "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
         "UpdateItem" => run(body, |request| database.update_item(request)),
         "UpdateTimeToLive" => run(body, |request| database.update_time_to_live(request)),

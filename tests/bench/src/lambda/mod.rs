@@ -19,7 +19,7 @@ mod warm;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::KeyFields;
 use keyturn_tests::binaries::workspace;
 use keyturn_tests::moto::Moto;
 use serde_json::json;
@@ -156,7 +156,7 @@ impl Bench<'_> {
             keyturn: Subject::new(&binaries.request, stores(Stores::None)),
             keyturn_with_stores: Subject::new(&binaries.request, with_stores),
             limit: Subject::new(&binaries.limit, limit),
-            plain_key: stage.virtual_key(NewKey::default()).await,
+            plain_key: stage.virtual_key(KeyFields::default()).await,
             limited_key: stage.virtual_key(all_limits()).await,
             answers,
             stage,

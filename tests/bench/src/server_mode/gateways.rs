@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use keyturn_ambient::SystemClock;
-use keyturn_keys::{DynamoKeyStore, KeyStore, NewKey};
+use keyturn_keys::manage::{Caller, KeyFields, NewKey};
 use keyturn_tests::dynamo::Dynamo;
 use secrecy::ExposeSecret;
+
+use crate::stage::{all_limits, manager};
 
 use super::subject::{Subject, free_address};
 use super::upstream::{self, Upstream};
@@ -17,8 +16,6 @@ use super::upstream::{self, Upstream};
 pub(super) const MASTER_KEY: &str = "sk-5f0c61d0e8a5b4973b1d6e0a7c9385f2417d8b6e";
 /// The table's name in the file of `keyturn serve` (functions/local/src/table.rs).
 const TABLE: &str = "keyturn";
-/// More than any load uses up in a minute, or at all.
-const PLENTY: u64 = 1_000_000_000;
 
 /// The configuration of Keyturn and of LiteLLM.
 pub(super) fn config() -> String {
@@ -94,17 +91,10 @@ async fn virtual_keys(data: &Path) -> [String; 2] {
         .into_iter()
         .chain([("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamo.url())])
         .collect();
-    let http = keyturn_http::client().expect("an HTTP client");
-    let client = aws_sdk_dynamodb::Client::new(&keyturn_http::aws::sdk_config(&env, &http, "DYNAMODB"));
-    let keys = DynamoKeyStore::new(client, TABLE.to_owned(), Arc::new(SystemClock), Duration::ZERO);
-    keys.create_table().await.expect("the key table");
-    #[expect(clippy::cast_precision_loss, reason = "a round number of US dollars")]
-    let limited = NewKey {
-        max_budget: Some(PLENTY as f64),
-        rpm_limit: Some(PLENTY),
-        tpm_limit: Some(PLENTY * 1000),
-        ..NewKey::default()
+    let keys = manager(&env, TABLE).await;
+    let make = async |fields| {
+        let made = keys.generate(&Caller::admin(None), NewKey { key: None, fields }).await;
+        made.expect("a virtual key").value.expose_secret().to_owned()
     };
-    let make = async |new| keys.create(new).await.expect("a virtual key").0.expose_secret().to_owned();
-    [make(NewKey::default()).await, make(limited).await]
+    [make(KeyFields::default()).await, make(all_limits()).await]
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use keyturn_bench::stage::{
     ANTHROPIC, MASTER_KEY, OPENAI, Stage, Stores, all_limits, chat, event, with_tools,
 };
-use keyturn_keys::NewKey;
+use keyturn_keys::manage::KeyFields;
 use keyturn_tests::environment::Environment;
 use keyturn_tests::upstream::{Behaviour, COMPLETION, Gate};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ struct Ask {
 
 enum Key {
     Master,
-    Virtual(fn() -> NewKey),
+    Virtual(fn() -> KeyFields),
 }
 
 /// All of them.
@@ -56,7 +56,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     };
     let master = |name, times, body| requests(name, Stores::None, times, Key::Master, body);
     let limited = Key::Virtual(all_limits);
-    let unlimited = Key::Virtual(NewKey::default);
+    let unlimited = Key::Virtual(KeyFields::default);
     let native = Ask { key: Key::Master, path: "/v1/messages", body: messages };
     vec![
         scenario("init", Stores::None, Work::Init),

@@ -1,0 +1,10 @@
+//! The client against a real server: OpenBao.
+
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod documents;
+mod faults;
+mod logins;
+mod rig;
+mod sessions;
+mod settings;
