@@ -236,6 +236,60 @@ async fn the_local_gateway_keeps_what_it_is_told() {
     leaks.assert_none();
 }
 
+/// Requests of the management API with keys where they belong and where they do not, and how they may end.
+fn management() -> Vec<(&'static str, Value)> {
+    let value = VIRTUAL.value;
+    vec![
+        ("/key/generate", json!({"key": value, "key_alias": "bird"})),
+        ("/key/generate", json!({"key": value})),
+        ("/key/generate", json!({"key": &value[3..]})),
+        ("/key/generate", json!({"duration": value})),
+        ("/key/generate", json!({"models": value})),
+        ("/key/generate", json!({"max_budget": value})),
+        ("/key/generate", json!({value: 1})),
+        ("/key/update", json!({"key": value, "rpm_limit": 5})),
+        ("/key/update", json!({"key": WRONG.value})),
+        ("/key/block", json!({"key": value})),
+        ("/key/unblock", json!({"key": value})),
+        ("/key/regenerate", json!({"key": value, "grace_period": WRONG.value})),
+        ("/key/delete", json!({"keys": [WRONG.value]})),
+        ("/key/regenerate", json!({"key": WRONG.value, "new_master_key": WRONG.value})),
+        ("/team/new", json!({"team_id": 5, "metadata": value})),
+        ("/user/new", json!({"user_role": value})),
+    ]
+}
+
+#[tokio::test]
+async fn the_management_api_keeps_what_it_is_told() {
+    let mut leaks = Leaks::default();
+    let (stack, config) = set_up(&Gate::default()).await;
+    let mut gateway = stack.gateway(&config, KEYS).await;
+    let (client, url) = (Client::default(), gateway.url());
+    for caller in [MASTER.value, WRONG.value, VIRTUAL.value] {
+        let bearer = format!("Bearer {caller}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        for (path, body) in management() {
+            let answer =
+                client.send(http::Method::POST, &format!("{url}{path}"), &headers, body.to_string()).await;
+            // A key is shown by the answer that makes it, and given back to whoever names it in a change, as LiteLLM does.
+            let made = answer.status == 200 && matches!(path, "/key/generate" | "/key/update");
+            let shown = if made { shown(&answer).replacen(VIRTUAL.value, "", 1) } else { shown(&answer) };
+            // `key_name` has the last four characters, as LiteLLM's has.
+            let shown = shown.replace("sk-...Tn2R", "");
+            leaks.look(SECRETS, &shown, &format!("the answer to {path} {:?}", answer.status));
+        }
+        for path in ["/key/info", "/v2/key/info", "/key/list", "/spend/keys", "/key/bird"] {
+            let answer = client.get(&format!("{url}{path}?key={}", WRONG.value), &headers).await;
+            leaks.look(SECRETS, &shown(&answer).replace("sk-...Tn2R", ""), path);
+        }
+    }
+    gateway.process().signal("INT").await;
+    let (_, output) = gateway.process_mut().exit().await;
+    assert!(output.contains("/key/generate"), "there is no log to look into:\n{output}");
+    leaks.look(SECRETS, &output, "the output of keyturn");
+    leaks.assert_none();
+}
+
 #[tokio::test]
 async fn the_function_keeps_what_it_is_told() {
     let mut leaks = Leaks::default();
