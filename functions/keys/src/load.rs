@@ -93,7 +93,7 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
     Ok(Arc::new(Api::new(Parts {
         manager: Manager::new(Arc::clone(&store), Arc::clone(&clock), options),
         store,
-        door: Door { master_key, key_header },
+        door: Door::new(master_key, key_header),
         log: Log { level: settings.log_level.into(), sink },
         clock,
     })))

@@ -77,7 +77,7 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
 fn management(gateway: &Arc<Gateway>, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Arc<Api> {
     let store: Arc<dyn KeyStore> = Arc::new(Told { store, gateway: Arc::clone(gateway) });
     let door = gateway.door().clone();
-    let options = ManagerOptions { derivation: door.master_key.clone(), ..ManagerOptions::default() };
+    let options = ManagerOptions { derivation: door.master_key().cloned(), ..ManagerOptions::default() };
     let manager = Manager::new(Arc::clone(&store), Arc::clone(&clock), options);
     Arc::new(Api::new(Parts { manager, store, door, log: gateway.log(), clock }))
 }

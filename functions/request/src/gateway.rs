@@ -251,7 +251,7 @@ impl Gateway {
         Ok(Arc::new(Self {
             log,
             http,
-            door: Door { master_key, key_header },
+            door: Door::new(master_key, key_header),
             router: Router::new(
                 &deployments,
                 router.model_group_alias.into_iter().collect(),

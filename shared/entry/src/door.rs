@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
-use keyturn_keys::{KeyHash, same_secret};
+use keyturn_keys::KeyHash;
 use secrecy::{ExposeSecret, SecretString};
 
 /// The header that LiteLLM looks at before `Authorization`; its `Bearer` is optional.
@@ -14,10 +14,9 @@ const BARE_HEADERS: [&str; 4] = ["api-key", "x-api-key", "x-goog-api-key", "ocp-
 /// What opens the gateway besides virtual keys.
 #[derive(Clone, Default)]
 pub struct Door {
-    /// The master key; `None` admits virtual keys only.
-    pub master_key: Option<SecretString>,
-    /// `general_settings.litellm_key_header_name`: the only header looked at when it is set.
-    pub key_header: Option<HeaderName>,
+    master_key: Option<SecretString>,
+    master_hash: Option<KeyHash>,
+    key_header: Option<HeaderName>,
 }
 
 /// Why a request shows no usable key.
@@ -46,6 +45,20 @@ pub enum Presented {
 }
 
 impl Door {
+    /// A door for virtual keys, and for the master key if there is one. `key_header` is
+    /// `general_settings.litellm_key_header_name`: the only header looked at when it is set.
+    #[must_use]
+    pub fn new(master_key: Option<SecretString>, key_header: Option<HeaderName>) -> Self {
+        let master_hash = master_key.as_ref().map(KeyHash::of);
+        Self { master_key, master_hash, key_header }
+    }
+
+    /// The master key, as it is configured.
+    #[must_use]
+    pub fn master_key(&self) -> Option<&SecretString> {
+        self.master_key.as_ref()
+    }
+
     /// Reads the key from the headers.
     ///
     /// # Errors
@@ -53,19 +66,21 @@ impl Door {
     /// [`KeyFault`], a 401 with LiteLLM's message.
     pub fn presented(&self, headers: &HeaderMap) -> Result<Presented, KeyFault> {
         let key = self.key(headers)?;
-        if self.is_master(&key) {
-            return Ok(Presented::Master(KeyHash::of(&key)));
+        let hash = KeyHash::of(&key);
+        if self.is_master(&hash) {
+            return Ok(Presented::Master(hash));
         }
         if !key.expose_secret().starts_with("sk-") {
             return Err(KeyFault::NotAVirtualKey { masked: masked(key.expose_secret()) });
         }
-        Ok(Presented::Virtual(KeyHash::of(&key)))
+        Ok(Presented::Virtual(hash))
     }
 
-    /// Whether this is the master key, as it is configured.
+    /// Whether this is the hash of the master key, as it is configured. Hashes are compared in a time that says
+    /// nothing about them.
     #[must_use]
-    pub fn is_master(&self, key: &SecretString) -> bool {
-        self.master_key.as_ref().is_some_and(|master| same_secret(master, key))
+    pub fn is_master(&self, hash: &KeyHash) -> bool {
+        self.master_hash.as_ref() == Some(hash)
     }
 
     fn key(&self, headers: &HeaderMap) -> Result<SecretString, KeyFault> {
@@ -117,7 +132,7 @@ mod tests {
     use super::*;
 
     fn door() -> Door {
-        Door { master_key: Some(SecretString::from("sk-master")), key_header: None }
+        Door::new(Some(SecretString::from("sk-master")), None)
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -159,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_configured_header_is_the_only_one() {
-        let door = Door { key_header: Some(HeaderName::from_static("x-team-key")), ..door() };
+        let door =
+            Door::new(Some(SecretString::from("sk-master")), Some(HeaderName::from_static("x-team-key")));
         assert!(matches!(
             door.presented(&headers(&[("authorization", "Bearer sk-master")])),
             Err(KeyFault::NoKey)

@@ -30,12 +30,6 @@ impl KeyHash {
     }
 }
 
-/// Whether two secrets are the same, in a time that says nothing about either: their hashes are compared.
-#[must_use]
-pub fn same_secret(a: &SecretString, b: &SecretString) -> bool {
-    KeyHash::of(a) == KeyHash::of(b)
-}
-
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -107,13 +101,5 @@ mod tests {
         for text in ["", "ba78", &"g".repeat(64), &"a".repeat(65), &"é".repeat(32)] {
             assert_eq!(KeyHash::from_hex(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn secrets_are_compared_by_value() {
-        let one = SecretString::from("sk-one");
-        assert!(same_secret(&one, &SecretString::from("sk-one")));
-        assert!(!same_secret(&one, &SecretString::from("sk-onf")));
-        assert!(!same_secret(&one, &SecretString::from("sk-one\n")));
     }
 }

@@ -30,7 +30,7 @@ mod virtual_key;
 
 pub use admission::{Admission, Ask, Holder, KeyError, LimitType, Reservation, SettleError, Spent};
 pub use dynamo::DynamoKeyStore;
-pub use hash::{KeyHash, same_secret};
+pub use hash::KeyHash;
 pub use keys::{Identity, Keys, KeysOptions};
 pub use limits::{Limits, ModelBudget};
 pub use manage::{ManageError, Manager};

@@ -1,5 +1,6 @@
 //! A new value for a key, the master key included.
 
+use keyturn_keys::KeyHash;
 use keyturn_keys::manage::Regenerate;
 use secrecy::SecretString;
 
@@ -43,7 +44,7 @@ pub(crate) async fn regenerate(call: Call<'_>) -> Answer {
             return Err(Refusal::field("new_key", "must be left out: new_master_key is the new value"));
         }
         new_key => {
-            let is_configured = call.door.is_master(&key);
+            let is_configured = call.door.is_master(&KeyHash::of(&key));
             call.manager.rotate_master(caller, &key, is_configured, &Regenerate { new_key, ..how }).await?
         }
     };

@@ -70,7 +70,7 @@ impl Rig {
         let api = Api::new(Parts {
             manager: Manager::new(Arc::clone(&store), Arc::clone(&clock) as _, options),
             store: Arc::clone(&store),
-            door: Door { master_key: Some(master), key_header: None },
+            door: Door::new(Some(master), None),
             log: Log {
                 level: Level::Info,
                 sink: |line| {
