@@ -4,12 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyturn_keys::ledger::Counters;
-use keyturn_keys::store::{
-    Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure, UsageLine,
-    UsageQuery,
-};
-use keyturn_keys::{KeyHash, KeyStore, Keys};
+use keyturn_keys::store::{Edit, EditError, Layer, StoreFailure, UsageLine, UsageQuery};
+use keyturn_keys::{KeyStore, Keys};
 use keyturn_request::Gateway;
 
 /// The store of the management API.
@@ -39,55 +35,15 @@ fn forget(keys: &Keys, edit: &Edit) {
 }
 
 #[async_trait]
-impl KeyStore for Told {
-    fn shares(&self) -> bool {
-        self.store.shares()
-    }
-
-    async fn open(&self, hash: &KeyHash) -> Result<Opened, StoreFailure> {
-        self.store.open(hash).await
-    }
-
-    async fn read(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, StoreFailure> {
-        self.store.read(ids).await
-    }
-
-    async fn read_shares(&self, id: &RowId, shares: u16) -> Result<Vec<Counters>, StoreFailure> {
-        self.store.read_shares(id, shares).await
-    }
-
-    async fn charge(&self, charges: &[Charge]) -> Result<Charged, StoreFailure> {
-        self.store.charge(charges).await
+impl Layer for Told {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
     }
 
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         let edited = self.store.edit(edits).await;
         self.forget(edits);
         edited
-    }
-
-    async fn aliased(&self, alias: &str) -> Result<Option<KeyHash>, StoreFailure> {
-        self.store.aliased(alias).await
-    }
-
-    async fn list(&self, listing: &Listing) -> Result<Page, StoreFailure> {
-        self.store.list(listing).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreFailure> {
-        self.store.count(filter).await
-    }
-
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.store.generation().await
-    }
-
-    async fn next_generation(&self) -> Result<u64, StoreFailure> {
-        self.store.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
-        self.store.log_usage(line, shares).await
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

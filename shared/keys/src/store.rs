@@ -4,6 +4,8 @@
 //! A store keeps *rows*: a definition (a JSON document that it does not look into), a revision that changes with
 //! the definition, counters beside it, and what rows are found and sorted by.
 
+mod layer;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use jiff::civil::Date;
 
 use crate::hash::KeyHash;
 use crate::ledger::{Change, Counters};
+
+pub use layer::Layer;
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

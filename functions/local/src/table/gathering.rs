@@ -12,12 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyturn_keys::KeyStore;
 use keyturn_keys::ledger::{Change, Counters, Require};
-use keyturn_keys::store::{
-    Account, Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure,
-    UsageLine, UsageQuery,
-};
-use keyturn_keys::{KeyHash, KeyStore};
+use keyturn_keys::store::{Account, Charge, Charged, Layer, Listing, Page, Row, RowId, StoreFailure};
 use tokio_util::task::TaskTracker;
 
 /// How long is gathered. A process that is killed loses this much.
@@ -87,13 +84,9 @@ impl<S: KeyStore + 'static> Gathering<S> {
 }
 
 #[async_trait]
-impl<S: KeyStore + 'static> KeyStore for Gathering<S> {
-    fn shares(&self) -> bool {
-        self.store.shares()
-    }
-
-    async fn open(&self, hash: &KeyHash) -> Result<Opened, StoreFailure> {
-        self.store.open(hash).await
+impl<S: KeyStore + 'static> Layer for Gathering<S> {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
     }
 
     async fn read(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, StoreFailure> {
@@ -132,36 +125,8 @@ impl<S: KeyStore + 'static> KeyStore for Gathering<S> {
         written.await.unwrap_or(Ok(Charged::Done(vec![None])))
     }
 
-    async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
-        self.store.edit(edits).await
-    }
-
-    async fn aliased(&self, alias: &str) -> Result<Option<KeyHash>, StoreFailure> {
-        self.store.aliased(alias).await
-    }
-
     async fn list(&self, listing: &Listing) -> Result<Page, StoreFailure> {
         self.write().await?;
         self.store.list(listing).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreFailure> {
-        self.store.count(filter).await
-    }
-
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.store.generation().await
-    }
-
-    async fn next_generation(&self) -> Result<u64, StoreFailure> {
-        self.store.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
-        self.store.log_usage(line, shares).await
-    }
-
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {
-        self.store.usage(query).await
     }
 }

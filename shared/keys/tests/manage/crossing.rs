@@ -4,12 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use keyturn_keys::ledger::Counters;
-use keyturn_keys::store::{
-    Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure, UsageLine,
-    UsageQuery,
-};
-use keyturn_keys::{KeyHash, KeyStore};
+use keyturn_keys::KeyStore;
+use keyturn_keys::store::{Charge, Charged, Edit, EditError, Layer, StoreFailure};
 use tokio::sync::Barrier;
 
 /// Lets the first edits and the first charges go on only when so many of them are there: all have read the same by
@@ -47,21 +43,9 @@ impl Crossing {
 }
 
 #[async_trait]
-impl KeyStore for Crossing {
-    fn shares(&self) -> bool {
-        self.store.shares()
-    }
-
-    async fn open(&self, hash: &KeyHash) -> Result<Opened, StoreFailure> {
-        self.store.open(hash).await
-    }
-
-    async fn read(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, StoreFailure> {
-        self.store.read(ids).await
-    }
-
-    async fn read_shares(&self, id: &RowId, shares: u16) -> Result<Vec<Counters>, StoreFailure> {
-        self.store.read_shares(id, shares).await
+impl Layer for Crossing {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.store
     }
 
     async fn charge(&self, charges: &[Charge]) -> Result<Charged, StoreFailure> {
@@ -72,33 +56,5 @@ impl KeyStore for Crossing {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         self.edits.meet().await;
         self.store.edit(edits).await
-    }
-
-    async fn aliased(&self, alias: &str) -> Result<Option<KeyHash>, StoreFailure> {
-        self.store.aliased(alias).await
-    }
-
-    async fn list(&self, listing: &Listing) -> Result<Page, StoreFailure> {
-        self.store.list(listing).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreFailure> {
-        self.store.count(filter).await
-    }
-
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.store.generation().await
-    }
-
-    async fn next_generation(&self) -> Result<u64, StoreFailure> {
-        self.store.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
-        self.store.log_usage(line, shares).await
-    }
-
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {
-        self.store.usage(query).await
     }
 }
