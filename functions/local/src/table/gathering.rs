@@ -6,9 +6,8 @@
 //! https://docs.litellm.ai/docs/proxy/prod). An account with limits is settled at once: its next admission goes by it.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,43 +19,20 @@ use tokio_util::task::TaskTracker;
 /// How long is gathered. A process that is killed loses this much.
 const MOMENT: Duration = Duration::from_millis(250);
 
+/// What is to be added to each account.
+type Sums = HashMap<Account, Change>;
+
 /// A key store in front of another one, which it spares settlements.
 pub(crate) struct Gathering<S> {
     store: Arc<S>,
-    charges: Arc<Sums<Account, Change>>,
+    /// What was gathered since the last write.
+    sums: Arc<Mutex<Sums>>,
     writes: TaskTracker,
-}
-
-/// What was gathered since the last write.
-struct Sums<K, V>(Mutex<HashMap<K, V>>);
-
-impl<K: Eq + Hash, V: Default> Sums<K, V> {
-    /// Adds; `true` when nothing was there, and somebody has to see to it being written.
-    fn add(&self, key: K, add: impl FnOnce(&mut V)) -> bool {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = !sums.contains_key(&key);
-        add(sums.entry(key).or_default());
-        first
-    }
-
-    fn take(&self, key: &K) -> Option<V> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
-    }
-
-    fn take_all(&self) -> HashMap<K, V> {
-        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<K, V> Default for Sums<K, V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
 }
 
 impl<S: KeyStore + 'static> Gathering<S> {
     pub(crate) fn new(store: S) -> Self {
-        Self { store: Arc::new(store), charges: Arc::default(), writes: TaskTracker::new() }
+        Self { store: Arc::new(store), sums: Arc::default(), writes: TaskTracker::new() }
     }
 
     /// Waits until everything is written.
@@ -65,22 +41,47 @@ impl<S: KeyStore + 'static> Gathering<S> {
         self.writes.wait().await;
     }
 
-    /// Writes what is gathered, so that whoever reads sees it.
+    /// Writes what is gathered, so that whoever reads sees it. An account whose write fails is no reason to lose the
+    /// others: the first failure is told when all were written.
     async fn write(&self) -> Result<(), StoreFailure> {
-        for (account, change) in self.charges.take_all() {
-            self.store.charge(&[Charge { account, change }]).await?;
-        }
-        Ok(())
+        let (store, sums) = (Arc::clone(&self.store), mem::take(&mut *lock(&self.sums)));
+        // A task of its own: whoever asked may go away.
+        let written = self.writes.spawn(async move {
+            let mut outcome = Ok(());
+            for (account, change) in sums {
+                let written = store.charge(&[Charge { account, change }]).await;
+                outcome = outcome.and(written.map(drop));
+            }
+            outcome
+        });
+        // A write that panicked has told so.
+        written.await.unwrap_or(Ok(()))
     }
 
-    /// The charge, if it may wait: it only adds, to one account that has to be there.
-    fn patient<'a>(&self, charges: &'a [Charge]) -> Option<&'a Charge> {
-        let [charge] = charges else { return None };
-        let change = &charge.change;
-        let only_adds =
-            change.remove.is_empty() && change.require.iter().all(|must| *must == Require::Exists);
-        only_adds.then_some(charge)
+    /// Adds to what is gathered for this account; `true` when nothing was, and somebody has to see to it being
+    /// written.
+    fn gather(&self, charge: &Charge) -> bool {
+        let mut sums = lock(&self.sums);
+        let first = !sums.contains_key(&charge.account);
+        let sum = sums.entry(charge.account.clone()).or_default();
+        sum.require.clone_from(&charge.change.require);
+        for (counter, amount) in &charge.change.add {
+            sum.add(counter, *amount);
+        }
+        first
     }
+}
+
+fn lock(sums: &Mutex<Sums>) -> MutexGuard<'_, Sums> {
+    sums.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The charge, if it may wait: it only adds, to one account that has to be there.
+fn patient(charges: &[Charge]) -> Option<&Charge> {
+    let [charge] = charges else { return None };
+    let change = &charge.change;
+    let only_adds = change.remove.is_empty() && change.require.iter().all(|must| *must == Require::Exists);
+    only_adds.then_some(charge)
 }
 
 #[async_trait]
@@ -100,23 +101,19 @@ impl<S: KeyStore + 'static> Layer for Gathering<S> {
     }
 
     async fn charge(&self, charges: &[Charge]) -> Result<Charged, StoreFailure> {
-        let Some(Charge { account, change }) = self.patient(charges) else {
+        let Some(charge) = patient(charges) else {
             return self.store.charge(charges).await;
         };
-        let gathered = |sum: &mut Change| {
-            sum.require.clone_from(&change.require);
-            for (counter, amount) in &change.add {
-                sum.add(counter, *amount);
-            }
-        };
-        if !self.charges.add(account.clone(), gathered) {
+        if !self.gather(charge) {
             return Ok(Charged::Done(vec![None]));
         }
-        let (store, sums, account) = (Arc::clone(&self.store), Arc::clone(&self.charges), account.clone());
+        let (store, sums) = (Arc::clone(&self.store), Arc::clone(&self.sums));
+        let account = charge.account.clone();
         // A task of its own: others count on it, and whoever asked may go away.
         let written = self.writes.spawn(async move {
             tokio::time::sleep(MOMENT).await;
-            match sums.take(&account) {
+            let sum = lock(&sums).remove(&account);
+            match sum {
                 Some(change) => store.charge(&[Charge { account, change }]).await,
                 None => Ok(Charged::Done(vec![None])),
             }
@@ -130,3 +127,6 @@ impl<S: KeyStore + 'static> Layer for Gathering<S> {
         self.store.list(listing).await
     }
 }
+
+#[cfg(test)]
+mod tests;
