@@ -92,14 +92,10 @@ impl Server {
         }
         let Answer { response, aftermath } = match self.gateway.refused_early(&head) {
             Some(refused) => refused,
-            None if body.size_hint().lower() > HOPELESS_BODY_BYTES => self.gateway.body_too_large(&head),
-            None => match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-                Ok(Ok(body)) => {
-                    let body: Bytes = body.to_bytes();
-                    self.gateway.answer(Request::from_parts(head, body)).await
-                }
-                Ok(Err(error)) if error.is::<LengthLimitError>() => self.gateway.body_too_large(&head),
-                Ok(Err(_)) | Err(_) => self.gateway.body_unreadable(&head),
+            None => match receive(body, MAX_BODY_BYTES).await {
+                Ok(body) => self.gateway.answer(Request::from_parts(head, body)).await,
+                Err(Unread::TooLarge) => self.gateway.body_too_large(&head),
+                Err(Unread::Broken) => self.gateway.body_unreadable(&head),
             },
         };
         if let Some(aftermath) = aftermath {
@@ -110,17 +106,32 @@ impl Server {
 
     /// A request of the management API.
     async fn manage(&self, head: Parts, body: Incoming) -> Response<Body> {
-        let most = keyturn_keys_api::MAX_BODY_BYTES;
-        let response = if body.size_hint().lower() > HOPELESS_BODY_BYTES {
-            self.api.body_too_large(&head)
-        } else {
-            match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
-                Ok(Ok(body)) => self.api.answer(Request::from_parts(head, body.to_bytes())).await,
-                Ok(Err(error)) if error.is::<LengthLimitError>() => self.api.body_too_large(&head),
-                Ok(Err(_)) | Err(_) => self.api.body_unreadable(&head),
-            }
+        let response = match receive(body, keyturn_keys_api::MAX_BODY_BYTES).await {
+            Ok(body) => self.api.answer(Request::from_parts(head, body)).await,
+            Err(Unread::TooLarge) => self.api.body_too_large(&head),
+            Err(Unread::Broken) => self.api.body_unreadable(&head),
         };
         response.map(Body::from)
+    }
+}
+
+/// Why there is no body.
+enum Unread {
+    /// It has more bytes than it may have.
+    TooLarge,
+    /// It broke off, or took too long.
+    Broken,
+}
+
+/// The body of a request, of `most` bytes at most.
+async fn receive(body: Incoming, most: usize) -> Result<Bytes, Unread> {
+    if body.size_hint().lower() > HOPELESS_BODY_BYTES {
+        return Err(Unread::TooLarge);
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(Unread::Broken),
     }
 }
 
