@@ -1,12 +1,15 @@
 //! The OpenAPI document, made of the types of requests and answers.
 
+use std::collections::BTreeMap;
+
 use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, HeaderBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{Modify, OpenApi as _};
+use utoipa::{Modify, OpenApi as _, ToSchema};
 
 use crate::error::{ErrorBody, ErrorDetail};
 use crate::handlers::{budgets, health, keys, lists, regenerate, spend, teams, users};
+use crate::types::limits::LimitsRow;
 
 /// Why a request may be refused, whichever it is.
 const REFUSALS: [(&str, &str); 8] = [
@@ -61,12 +64,30 @@ impl Modify for Everywhere {
             "The master key, or a virtual key whose type or whose user's role allows the call.",
         ));
         let components = document.components.get_or_insert_default();
+        show_limits(&mut components.schemas);
         for name in requests {
             if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(&name) {
                 object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
             }
         }
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    }
+}
+
+/// The limits of an answer stand among its other fields: they do in the document, too.
+fn show_limits(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let name = LimitsRow::name();
+    let Some(RefOr::T(Schema::Object(limits))) = schemas.remove(&*name) else { return };
+    for schema in schemas.values_mut() {
+        let RefOr::T(Schema::AllOf(row)) = schema else { continue };
+        let [part, RefOr::T(Schema::Object(own))] = &mut row.items[..] else { continue };
+        if referred(part) != [&*name] {
+            continue;
+        }
+        own.properties.extend(limits.properties.clone());
+        own.required.extend(limits.required.clone());
+        own.description = row.description.take();
+        *schema = RefOr::T(Schema::Object(own.clone()));
     }
 }
 
@@ -132,6 +153,20 @@ mod tests {
         let served: BTreeSet<_> =
             ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
         assert_eq!(documented, served);
+    }
+
+    #[test]
+    fn the_limits_of_an_answer_are_documented_as_its_fields() {
+        let json = serde_json::to_value(document()).unwrap();
+        for name in ["BudgetRow", "KeyRow", "TeamRow", "UserRow"] {
+            let schema = &json["components"]["schemas"][name];
+            assert_eq!(schema["type"], "object", "{name}");
+            for field in ["created_at", "rpm_limit", "model_max_budget"] {
+                assert!(schema["properties"].get(field).is_some(), "{name}.{field}");
+            }
+            let required = schema["required"].as_array().unwrap();
+            assert!(required.contains(&"model_max_budget".into()), "{name}");
+        }
     }
 
     #[test]

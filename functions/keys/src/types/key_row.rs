@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use keyturn_keys::manage::{Created, KeyInfo, Regenerated};
-use keyturn_keys::{KeyType, ModelBudget, Period};
+use keyturn_keys::{KeyType, Period};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::scalars::{KeyKind, ModelLimit, Shown};
+use super::limits::LimitsRow;
+use super::scalars::{KeyKind, Shown};
 
 /// A key, without its value.
 #[derive(Serialize, ToSchema)]
@@ -35,8 +36,6 @@ pub(crate) struct KeyRow {
     /// Switches of LiteLLM's.
     #[schema(value_type = Object)]
     permissions: Map<String, Value>,
-    /// Requests under way at once.
-    max_parallel_requests: Option<u64>,
     /// The owner's own data.
     #[schema(value_type = Object)]
     metadata: Map<String, Value>,
@@ -44,26 +43,11 @@ pub(crate) struct KeyRow {
     tags: Vec<String>,
     /// Refused until it is unblocked.
     blocked: bool,
-    /// Tokens in a minute.
-    tpm_limit: Option<u64>,
-    /// Requests in a minute.
-    rpm_limit: Option<u64>,
-    /// Tokens in a minute for single models.
-    model_tpm_limit: BTreeMap<String, u64>,
-    /// Requests in a minute for single models.
-    model_rpm_limit: BTreeMap<String, u64>,
-    /// US dollars.
-    max_budget: Option<f64>,
-    /// US dollars above which requests are admitted with a warning.
-    soft_budget: Option<f64>,
-    /// How long a budget's window is.
-    #[schema(value_type = Option<String>)]
-    budget_duration: Option<Period>,
+    /// Its limits.
+    #[serde(flatten)]
+    limits: LimitsRow,
     /// When the present window ends.
     budget_reset_at: Option<Timestamp>,
-    /// Budgets of single models.
-    #[schema(value_type = BTreeMap<String, ModelLimit>)]
-    model_max_budget: BTreeMap<String, ModelBudget>,
     /// US dollars on top of the budget.
     temp_budget_increase: Option<f64>,
     /// Until when.
@@ -99,7 +83,6 @@ pub(crate) struct KeyRow {
 impl From<KeyInfo> for KeyRow {
     fn from(info: KeyInfo) -> Self {
         let (key, spend) = (info.value, info.spend);
-        let limits = key.limits;
         Self {
             token: key.id.to_string(),
             key_name: key.key_name,
@@ -111,19 +94,11 @@ impl From<KeyInfo> for KeyRow {
             user_id: key.user_id,
             team_id: key.team_id,
             permissions: key.permissions,
-            max_parallel_requests: limits.max_parallel_requests,
             metadata: key.metadata,
             tags: key.tags,
             blocked: key.blocked,
-            tpm_limit: limits.tpm_limit,
-            rpm_limit: limits.rpm_limit,
-            model_tpm_limit: limits.model_tpm_limit,
-            model_rpm_limit: limits.model_rpm_limit,
-            max_budget: limits.max_budget,
-            soft_budget: limits.soft_budget,
-            budget_duration: limits.budget_duration,
+            limits: key.limits.into(),
             budget_reset_at: spend.budget_reset_at,
-            model_max_budget: limits.model_max_budget,
             temp_budget_increase: key.temp_budget_increase,
             temp_budget_expiry: key.temp_budget_expiry,
             allowed_routes: key.allowed_routes,

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use keyturn_keys::manage::{KeyFields, LimitFields, NewKey, Patch};
-use keyturn_keys::{KeyType, ModelBudget, Period};
+use keyturn_keys::manage::{KeyFields, NewKey, Patch};
+use keyturn_keys::{KeyType, Period};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use super::scalars::{Count, Dollars, Duration, KeyKind, KeyValue, ModelLimit, Name, count, counts};
+use super::limits::with_limits;
+use super::scalars::{Dollars, Duration, KeyKind, KeyValue, Name};
 use crate::input::Fields;
 use crate::query::{self, Params};
 use crate::unsupported;
@@ -19,109 +20,74 @@ use crate::unsupported;
 /// A request with the fields that a key has, besides its own.
 macro_rules! key_request {
     ($(#[$meta:meta])* $name:ident { $($(#[$own_meta:meta])* $own:ident: $own_type:ty,)* }) => {
-        $(#[$meta])*
-        #[derive(Default, Deserialize, ToSchema)]
-        pub(crate) struct $name {
-            $($(#[$own_meta])* pub(crate) $own: $own_type,)*
-            /// A name for people, unique among all keys.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) key_alias: Patch<String>,
-            /// How long the key works from now on; null = for ever.
-            #[serde(default)]
-            #[schema(value_type = Option<Duration>)]
-            pub(crate) duration: Patch<Period>,
-            /// The models it may call, by name or pattern; empty = all.
-            #[serde(default)]
-            #[schema(value_type = Option<Vec<String>>)]
-            pub(crate) models: Patch<Vec<String>>,
-            /// Other names for models: what the client says → the model that is meant.
-            #[serde(default)]
-            #[schema(value_type = Option<BTreeMap<String, String>>)]
-            pub(crate) aliases: Patch<BTreeMap<String, String>>,
-            /// The owner's own data.
-            #[serde(default)]
-            #[schema(value_type = Option<Object>)]
-            pub(crate) metadata: Patch<Map<String, Value>>,
-            /// Labels for spend reports.
-            #[serde(default)]
-            #[schema(value_type = Option<Vec<String>>)]
-            pub(crate) tags: Patch<Vec<String>>,
-            /// The user it belongs to.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) user_id: Patch<String>,
-            /// The team it belongs to.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) team_id: Patch<String>,
-            /// The budget that its limits come from, where it does not say otherwise itself; it must be there.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) budget_id: Patch<String>,
-            /// US dollars that count as spent from now on.
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) spend: Option<f64>,
-            /// US dollars, in each window of `budget_duration`, or in all.
-            #[serde(default)]
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) max_budget: Patch<f64>,
-            /// US dollars above which requests are admitted with a warning.
-            #[serde(default)]
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) soft_budget: Patch<f64>,
-            /// How long a budget's window is; null = for ever.
-            #[serde(default)]
-            #[schema(value_type = Option<Duration>)]
-            pub(crate) budget_duration: Patch<Period>,
-            /// Budgets of single models.
-            #[serde(default)]
-            #[schema(value_type = Option<BTreeMap<String, ModelLimit>>)]
-            pub(crate) model_max_budget: Patch<BTreeMap<String, ModelBudget>>,
-            /// Requests in a minute.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) rpm_limit: Patch<u64>,
-            /// Tokens in a minute.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) tpm_limit: Patch<u64>,
-            /// Requests in a minute for single models.
-            #[serde(default, deserialize_with = "counts")]
-            #[schema(value_type = Option<BTreeMap<String, Count>>)]
-            pub(crate) model_rpm_limit: Patch<BTreeMap<String, u64>>,
-            /// Tokens in a minute for single models.
-            #[serde(default, deserialize_with = "counts")]
-            #[schema(value_type = Option<BTreeMap<String, Count>>)]
-            pub(crate) model_tpm_limit: Patch<BTreeMap<String, u64>>,
-            /// Requests under way at once.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) max_parallel_requests: Patch<u64>,
-            /// Refused until it is unblocked.
-            #[serde(default)]
-            #[schema(value_type = Option<bool>)]
-            pub(crate) blocked: Patch<bool>,
-            /// Switches of LiteLLM's that the gateway keeps and shows.
-            #[serde(default)]
-            #[schema(value_type = Option<Object>)]
-            pub(crate) permissions: Patch<Map<String, Value>>,
-            /// The routes it may call, by path, pattern (`/v1/*`) or group; empty = what `key_type` allows.
-            #[serde(default)]
-            #[schema(value_type = Option<Vec<String>>)]
-            pub(crate) allowed_routes: Patch<Vec<String>>,
-            /// What the key is for.
-            #[serde(default)]
-            #[schema(value_type = Option<KeyKind>)]
-            pub(crate) key_type: Patch<KeyType>,
-            /// Whether the rotation schedule regenerates it; only together with `rotation_interval`.
-            #[serde(default)]
-            #[schema(value_type = Option<bool>)]
-            pub(crate) auto_rotate: Patch<bool>,
-            /// How often.
-            #[serde(default)]
-            #[schema(value_type = Option<Duration>)]
-            pub(crate) rotation_interval: Patch<Period>,
+        with_limits! {
+            $(#[$meta])*
+            $name {
+                $($(#[$own_meta])* $own: $own_type,)*
+                /// A name for people, unique among all keys.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                key_alias: Patch<String>,
+                /// How long the key works from now on; null = for ever.
+                #[serde(default)]
+                #[schema(value_type = Option<Duration>)]
+                duration: Patch<Period>,
+                /// The models it may call, by name or pattern; empty = all.
+                #[serde(default)]
+                #[schema(value_type = Option<Vec<String>>)]
+                models: Patch<Vec<String>>,
+                /// Other names for models: what the client says → the model that is meant.
+                #[serde(default)]
+                #[schema(value_type = Option<BTreeMap<String, String>>)]
+                aliases: Patch<BTreeMap<String, String>>,
+                /// The owner's own data.
+                #[serde(default)]
+                #[schema(value_type = Option<Object>)]
+                metadata: Patch<Map<String, Value>>,
+                /// Labels for spend reports.
+                #[serde(default)]
+                #[schema(value_type = Option<Vec<String>>)]
+                tags: Patch<Vec<String>>,
+                /// The user it belongs to.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                user_id: Patch<String>,
+                /// The team it belongs to.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                team_id: Patch<String>,
+                /// The budget that its limits come from, where it does not say otherwise itself; it must be there.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                budget_id: Patch<String>,
+                /// US dollars that count as spent from now on.
+                #[schema(value_type = Option<Dollars>)]
+                spend: Option<f64>,
+                /// Refused until it is unblocked.
+                #[serde(default)]
+                #[schema(value_type = Option<bool>)]
+                blocked: Patch<bool>,
+                /// Switches of LiteLLM's that the gateway keeps and shows.
+                #[serde(default)]
+                #[schema(value_type = Option<Object>)]
+                permissions: Patch<Map<String, Value>>,
+                /// The routes it may call, by path, pattern (`/v1/*`) or group; empty = what `key_type` allows.
+                #[serde(default)]
+                #[schema(value_type = Option<Vec<String>>)]
+                allowed_routes: Patch<Vec<String>>,
+                /// What the key is for.
+                #[serde(default)]
+                #[schema(value_type = Option<KeyKind>)]
+                key_type: Patch<KeyType>,
+                /// Whether the rotation schedule regenerates it; only together with `rotation_interval`.
+                #[serde(default)]
+                #[schema(value_type = Option<bool>)]
+                auto_rotate: Patch<bool>,
+                /// How often.
+                #[serde(default)]
+                #[schema(value_type = Option<Duration>)]
+                rotation_interval: Patch<Period>,
+            }
         }
 
         impl Fields for $name {
@@ -132,7 +98,8 @@ macro_rules! key_request {
             /// The changes that it asks for.
             pub(crate) fn fields(&mut self) -> KeyFields {
                 let take = std::mem::take::<$name>;
-                let own = take(self);
+                let mut own = take(self);
+                let limits = own.limits();
                 $(self.$own = own.$own;)*
                 KeyFields {
                     key_alias: own.key_alias,
@@ -146,17 +113,7 @@ macro_rules! key_request {
                     metadata: own.metadata,
                     permissions: own.permissions,
                     tags: own.tags,
-                    limits: LimitFields {
-                        max_budget: own.max_budget,
-                        soft_budget: own.soft_budget,
-                        budget_duration: own.budget_duration,
-                        model_max_budget: own.model_max_budget,
-                        rpm_limit: own.rpm_limit,
-                        tpm_limit: own.tpm_limit,
-                        model_rpm_limit: own.model_rpm_limit,
-                        model_tpm_limit: own.model_tpm_limit,
-                        max_parallel_requests: own.max_parallel_requests,
-                    },
+                    limits,
                     spend: own.spend,
                     blocked: own.blocked,
                     duration: own.duration,

@@ -3,6 +3,7 @@
 pub(crate) mod budgets;
 pub(crate) mod key_row;
 pub(crate) mod keys;
+pub(crate) mod limits;
 pub(crate) mod scalars;
 pub(crate) mod spend;
 pub(crate) mod teams;

@@ -1,16 +1,15 @@
 //! Users.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use keyturn_keys::manage::{KeyFields, LimitFields, NewUser, Patch, UserFields, UserInfo};
-use keyturn_keys::{ModelBudget, Period, UserRole};
+use keyturn_keys::manage::{KeyFields, NewUser, Patch, UserFields, UserInfo};
+use keyturn_keys::{Period, UserRole};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::key_row::{GeneratedKey, KeyRow};
-use super::scalars::{Count, Dollars, Duration, ModelLimit, Name, count, counts};
+use super::limits::{LimitsRow, with_limits};
+use super::scalars::{Dollars, Duration, Name};
 use super::teams::TeamRow;
 use crate::error::Refusal;
 use crate::input::Fields;
@@ -20,73 +19,38 @@ use crate::unsupported;
 /// A request with the fields that a user has, besides its own.
 macro_rules! user_request {
     ($(#[$meta:meta])* $name:ident { $($(#[$own_meta:meta])* $own:ident: $own_type:ty,)* }) => {
-        $(#[$meta])*
-        #[derive(Default, Deserialize, ToSchema)]
-        pub(crate) struct $name {
-            $($(#[$own_meta])* pub(crate) $own: $own_type,)*
-            /// A name for people.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) user_alias: Patch<String>,
-            /// The mail address.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) user_email: Patch<String>,
-            /// What the user may do with the management API.
-            #[serde(default)]
-            #[schema(value_type = Option<Role>)]
-            pub(crate) user_role: Patch<UserRole>,
-            /// The models its keys may call; empty = all.
-            #[serde(default)]
-            #[schema(value_type = Option<Vec<String>>)]
-            pub(crate) models: Patch<Vec<String>>,
-            /// The owner's own data.
-            #[serde(default)]
-            #[schema(value_type = Option<Object>)]
-            pub(crate) metadata: Patch<Map<String, Value>>,
-            /// The budget that its limits come from; it must be there.
-            #[serde(default)]
-            #[schema(value_type = Option<Name>)]
-            pub(crate) budget_id: Patch<String>,
-            /// US dollars that count as spent from now on.
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) spend: Option<f64>,
-            /// US dollars, in each window of `budget_duration`, or in all.
-            #[serde(default)]
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) max_budget: Patch<f64>,
-            /// US dollars above which requests are admitted with a warning.
-            #[serde(default)]
-            #[schema(value_type = Option<Dollars>)]
-            pub(crate) soft_budget: Patch<f64>,
-            /// How long a budget's window is; null = for ever.
-            #[serde(default)]
-            #[schema(value_type = Option<Duration>)]
-            pub(crate) budget_duration: Patch<Period>,
-            /// Budgets of single models.
-            #[serde(default)]
-            #[schema(value_type = Option<BTreeMap<String, ModelLimit>>)]
-            pub(crate) model_max_budget: Patch<BTreeMap<String, ModelBudget>>,
-            /// Requests in a minute.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) rpm_limit: Patch<u64>,
-            /// Tokens in a minute.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) tpm_limit: Patch<u64>,
-            /// Requests in a minute for single models.
-            #[serde(default, deserialize_with = "counts")]
-            #[schema(value_type = Option<BTreeMap<String, Count>>)]
-            pub(crate) model_rpm_limit: Patch<BTreeMap<String, u64>>,
-            /// Tokens in a minute for single models.
-            #[serde(default, deserialize_with = "counts")]
-            #[schema(value_type = Option<BTreeMap<String, Count>>)]
-            pub(crate) model_tpm_limit: Patch<BTreeMap<String, u64>>,
-            /// Requests under way at once.
-            #[serde(default, deserialize_with = "count")]
-            #[schema(value_type = Option<Count>)]
-            pub(crate) max_parallel_requests: Patch<u64>,
+        with_limits! {
+            $(#[$meta])*
+            $name {
+                $($(#[$own_meta])* $own: $own_type,)*
+                /// A name for people.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                user_alias: Patch<String>,
+                /// The mail address.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                user_email: Patch<String>,
+                /// What the user may do with the management API.
+                #[serde(default)]
+                #[schema(value_type = Option<Role>)]
+                user_role: Patch<UserRole>,
+                /// The models its keys may call; empty = all.
+                #[serde(default)]
+                #[schema(value_type = Option<Vec<String>>)]
+                models: Patch<Vec<String>>,
+                /// The owner's own data.
+                #[serde(default)]
+                #[schema(value_type = Option<Object>)]
+                metadata: Patch<Map<String, Value>>,
+                /// The budget that its limits come from; it must be there.
+                #[serde(default)]
+                #[schema(value_type = Option<Name>)]
+                budget_id: Patch<String>,
+                /// US dollars that count as spent from now on.
+                #[schema(value_type = Option<Dollars>)]
+                spend: Option<f64>,
+            }
         }
 
         impl Fields for $name {
@@ -97,7 +61,8 @@ macro_rules! user_request {
             /// The changes that it asks for.
             pub(crate) fn fields(&mut self) -> UserFields {
                 let take = std::mem::take::<$name>;
-                let own = take(self);
+                let mut own = take(self);
+                let limits = own.limits();
                 $(self.$own = own.$own;)*
                 UserFields {
                     user_alias: own.user_alias,
@@ -106,17 +71,7 @@ macro_rules! user_request {
                     models: own.models,
                     metadata: own.metadata,
                     budget_id: own.budget_id,
-                    limits: LimitFields {
-                        max_budget: own.max_budget,
-                        soft_budget: own.soft_budget,
-                        budget_duration: own.budget_duration,
-                        model_max_budget: own.model_max_budget,
-                        rpm_limit: own.rpm_limit,
-                        tpm_limit: own.tpm_limit,
-                        model_rpm_limit: own.model_rpm_limit,
-                        model_tpm_limit: own.model_tpm_limit,
-                        max_parallel_requests: own.max_parallel_requests,
-                    },
+                    limits,
                     spend: own.spend,
                 }
             }
@@ -256,28 +211,11 @@ pub(crate) struct UserRow {
     metadata: Map<String, Value>,
     /// US dollars that its keys have spent: in the present window where the budget has windows, else in all.
     spend: f64,
-    /// US dollars.
-    max_budget: Option<f64>,
-    /// US dollars above which requests are admitted with a warning.
-    soft_budget: Option<f64>,
-    /// How long a budget's window is.
-    #[schema(value_type = Option<String>)]
-    budget_duration: Option<Period>,
+    /// Its limits.
+    #[serde(flatten)]
+    limits: LimitsRow,
     /// When the present window ends.
     budget_reset_at: Option<Timestamp>,
-    /// Budgets of single models.
-    #[schema(value_type = BTreeMap<String, ModelLimit>)]
-    model_max_budget: BTreeMap<String, ModelBudget>,
-    /// Tokens in a minute.
-    tpm_limit: Option<u64>,
-    /// Requests in a minute.
-    rpm_limit: Option<u64>,
-    /// Tokens in a minute for single models.
-    model_tpm_limit: BTreeMap<String, u64>,
-    /// Requests in a minute for single models.
-    model_rpm_limit: BTreeMap<String, u64>,
-    /// Requests under way at once.
-    max_parallel_requests: Option<u64>,
     /// The budget that its limits come from.
     budget_id: Option<String>,
     /// When it was made.
@@ -289,7 +227,6 @@ pub(crate) struct UserRow {
 impl From<UserInfo> for UserRow {
     fn from(info: UserInfo) -> Self {
         let (user, spend) = (info.value, info.spend);
-        let limits = user.limits;
         Self {
             user_id: user.user_id,
             user_alias: user.user_alias,
@@ -299,16 +236,8 @@ impl From<UserInfo> for UserRow {
             models: user.models,
             metadata: user.metadata,
             spend: spend.spend,
-            max_budget: limits.max_budget,
-            soft_budget: limits.soft_budget,
-            budget_duration: limits.budget_duration,
+            limits: user.limits.into(),
             budget_reset_at: spend.budget_reset_at,
-            model_max_budget: limits.model_max_budget,
-            tpm_limit: limits.tpm_limit,
-            rpm_limit: limits.rpm_limit,
-            model_tpm_limit: limits.model_tpm_limit,
-            model_rpm_limit: limits.model_rpm_limit,
-            max_parallel_requests: limits.max_parallel_requests,
             budget_id: user.budget_id,
             created_at: user.created_at,
             updated_at: user.updated_at,
