@@ -1,6 +1,7 @@
 //! JSON lines: `timestamp`, `level`, `message`, and the fields of what happened. Never a body, never a key.
 
 use jiff::Timestamp;
+pub use keyturn_ambient::with_causes;
 use serde::Serialize;
 
 /// How grave a line is.
@@ -70,19 +71,6 @@ pub fn fatal(
         message,
         &Fatal { error: with_causes(error) },
     );
-}
-
-/// An error and its causes on one line.
-#[must_use]
-pub fn with_causes(error: &(dyn std::error::Error + Send + Sync)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The sink that writes to standard output.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use keyturn_ambient::with_causes;
 
 use crate::hash::KeyHash;
 use crate::ledger::{Change, Counters};
@@ -335,14 +336,7 @@ impl StoreFailure {
     /// A failure with its causes, outermost first.
     #[must_use]
     pub fn from_error(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        Self::new(text)
+        Self::new(with_causes(error))
     }
 }
 
