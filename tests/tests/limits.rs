@@ -321,7 +321,21 @@ async fn a_used_up_soft_budget_is_told_and_refuses_nothing() {
     );
     function.idle().await;
     let output = function.shut_down().await;
-    assert_eq!(output.matches(r#""soft_budget_exceeded":"key""#).count(), 1, "{output}");
+    let told: Vec<Value> = output
+        .lines()
+        .filter(|line| line.contains("soft_budget_exceeded") || line.contains("_aws"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [told] = &told[..] else { panic!("{output}") };
+    assert_eq!((&told["soft_budget_exceeded"], &told["status"]), (&json!("key"), &json!(200)), "{told}");
+    // CloudWatch counts it.
+    assert_eq!(told["SoftBudgetExceeded"], json!(1), "{told}");
+    let metric = json!({
+        "Namespace": "Keyturn",
+        "Dimensions": [[], ["soft_budget_exceeded"]],
+        "Metrics": [{"Name": "SoftBudgetExceeded", "Unit": "Count"}],
+    });
+    assert_eq!(told["_aws"]["CloudWatchMetrics"], json!([metric]), "{told}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
-use keyturn_entry::{CALL_ID, call_id};
+use keyturn_entry::{CALL_ID, Count, call_id};
 use keyturn_keys::{Admission, SettleError, Spent};
 use keyturn_providers::{Surface, Usage};
 use serde::Serialize;
@@ -21,6 +21,9 @@ use crate::estimate::prompt_tokens;
 use crate::gateway::Gateway;
 use crate::log::{Level, with_causes};
 use crate::stream::Outcome;
+
+/// Requests that were admitted though a soft budget is used up: all, and those of keys, teams and users.
+const OVER_SOFT_BUDGET: Count = Count { metric: "SoftBudgetExceeded", by: &["soft_budget_exceeded"] };
 
 /// One log line. Names, numbers and hashes only: there is no field that a body or a key could stand in.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -179,7 +182,12 @@ impl Open {
     fn write(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         record.duration_ms = milliseconds(self.gateway.since(self.started));
-        self.gateway.log.write(Level::Info, self.gateway.now(), "request", &record);
+        let (log, now) = (self.gateway.log, self.gateway.now());
+        if record.soft_budget_exceeded.is_some() {
+            log.count(Level::Info, now, "request", &record, OVER_SOFT_BUDGET);
+        } else {
+            log.write(Level::Info, now, "request", &record);
+        }
     }
 
     fn settle(&mut self, spent: Spent) -> impl Future<Output = ()> + Send + use<> {

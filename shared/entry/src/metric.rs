@@ -1,0 +1,106 @@
+//! Metrics without a call: CloudWatch takes them out of log lines that are in its Embedded Metric Format,
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! On Lambda such a line on standard output is enough.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::log::{Level, Log};
+
+/// The namespace of Keyturn's metrics.
+const NAMESPACE: &str = "Keyturn";
+
+/// Something that is counted when it happens.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    /// The metric's name; no field of the line has it.
+    pub metric: &'static str,
+    /// Fields of the line that it is counted by, each alone, besides altogether. They must be there and be text, and
+    /// have few values: CloudWatch takes each value for a metric of its own.
+    pub by: &'static [&'static str],
+}
+
+impl Log {
+    /// Writes one line, and counts it.
+    pub fn count<F: Serialize>(
+        &self,
+        level: Level,
+        timestamp: Timestamp,
+        message: &'static str,
+        fields: &F,
+        count: Count,
+    ) {
+        #[derive(Serialize)]
+        struct Counted<'a, F> {
+            #[serde(flatten)]
+            fields: &'a F,
+            #[serde(flatten)]
+            metric: Map<String, Value>,
+        }
+        self.write(level, timestamp, message, &Counted { fields, metric: embedded(count, timestamp) });
+    }
+}
+
+/// What makes a line one of that format.
+fn embedded(count: Count, timestamp: Timestamp) -> Map<String, Value> {
+    let altogether: &[&str] = &[];
+    let dimensions: Vec<&[&str]> = [altogether].into_iter().chain(count.by.chunks(1)).collect();
+    let metadata = json!({
+        "Timestamp": timestamp.as_millisecond(),
+        "CloudWatchMetrics": [{
+            "Namespace": NAMESPACE,
+            "Dimensions": dimensions,
+            "Metrics": [{"Name": count.metric, "Unit": "Count"}],
+        }],
+    });
+    Map::from_iter([("_aws".to_owned(), metadata), (count.metric.to_owned(), 1.into())])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Fields {
+        door: &'static str,
+    }
+
+    #[test]
+    fn a_counted_line_is_one_line_in_cloudwatchs_format() {
+        static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+        let log = Log { level: Level::Warn, sink: |line| LINES.lock().unwrap().extend_from_slice(line) };
+        let now = Timestamp::from_millisecond(1_574_109_732_004).unwrap();
+        let opened = Count { metric: "Opened", by: &["door"] };
+        log.count(Level::Warn, now, "opened", &Fields { door: "front" }, opened);
+        log.count(Level::Info, now, "opened", &Fields { door: "back" }, opened);
+
+        let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
+        let line: Value = serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap();
+        let expected = json!({
+            "timestamp": "2019-11-18T20:42:12.004Z",
+            "level": "WARN",
+            "message": "opened",
+            "door": "front",
+            "_aws": {
+                "Timestamp": 1_574_109_732_004_u64,
+                "CloudWatchMetrics": [{
+                    "Namespace": "Keyturn",
+                    "Dimensions": [[], ["door"]],
+                    "Metrics": [{"Name": "Opened", "Unit": "Count"}],
+                }],
+            },
+            "Opened": 1,
+        });
+        assert_eq!(line, expected);
+        assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn what_is_counted_by_nothing_is_one_metric() {
+        let metadata = &embedded(Count { metric: "Opened", by: &[] }, Timestamp::UNIX_EPOCH)["_aws"];
+        assert_eq!(metadata["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
+    }
+}
