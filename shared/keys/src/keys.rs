@@ -5,12 +5,14 @@
 //! | `rows.rs` | definitions that have been read lately |
 //! | `identity.rs` | a key with its team, its user and their budgets: what they may do |
 //! | `reserve.rs` | one admission's change of counters |
+//! | `busy.rs` | the same in an account that is spread over shares |
 //! | `settle.rs` | what a request has used |
 //! | `usage.rs` | lines of reports, gathered |
 //!
 //! What is in memory is trusted for the cache life. A key with limits costs one change of counters at every request,
 //! which also proves that its definition is still the one in memory, however old that is.
 
+mod busy;
 mod identity;
 mod reserve;
 mod rows;
@@ -32,6 +34,7 @@ use crate::cache::Cache;
 use crate::hash::KeyHash;
 use crate::ledger::Counters;
 use crate::store::{Account, KeyStore, Kind, RowId, StoreFailure};
+use busy::Looked;
 use rows::Seen;
 use usage::Gathered;
 
@@ -80,8 +83,10 @@ pub struct Keys {
     rows: Cache<RowId, Seen>,
     /// Counters as they were seen last. They only say what to ask for.
     counters: Cache<Account, Arc<Counters>>,
-    /// The sum of all shares of an account that had no request left in its minute, and the revision it had.
-    used_up: Cache<RowId, (i64, Arc<Counters>)>,
+    /// Busy accounts as they were found when a share had no room.
+    looked: Cache<RowId, Looked>,
+    /// Held by who reads all shares of one.
+    looking: tokio::sync::Mutex<()>,
     unknown: Cache<KeyHash, Timestamp>,
     /// Master keys that have not been replaced, as of then.
     masters: Cache<KeyHash, Timestamp>,
@@ -110,7 +115,8 @@ impl Keys {
             ids: Cache::new(KNOWN_ROWS),
             rows: Cache::new(KNOWN_ROWS),
             counters: Cache::new(KNOWN_ACCOUNTS),
-            used_up: Cache::new(KNOWN_ROWS),
+            looked: Cache::new(KNOWN_ROWS),
+            looking: tokio::sync::Mutex::new(()),
             unknown: Cache::new(UNKNOWN_KEYS),
             masters: Cache::new(MASTER_KEYS),
             forgotten: AtomicU64::new(0),

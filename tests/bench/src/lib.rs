@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`lambda`] | the functions under the tests' Runtime API emulator |
+//! | [`keys`] | what virtual keys cost, and one that is very busy |
 //! | [`server_mode`] | `keyturn serve` beside a bare reverse proxy, LiteLLM and Portkey |
 //! | [`stage`] | the servers, the configuration and the events around them |
 //! | [`report`] | tables, and how they are shown |
@@ -16,6 +17,7 @@
 )]
 
 pub mod cost;
+pub mod keys;
 pub mod lambda;
 pub mod machine;
 pub mod nodelay;

@@ -10,14 +10,14 @@ use keyturn_bench::machine::Machine;
 use keyturn_bench::progress::Progress;
 use keyturn_bench::report::record::{Half, Record};
 use keyturn_bench::report::{Table, chart, markdown, terminal};
-use keyturn_bench::{lambda, server_mode};
+use keyturn_bench::{keys, lambda, server_mode};
 use keyturn_tests::binaries::workspace;
 
 /// Measures the gateway beside the least that does its job.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// Measure one half alone.
+    /// Measure one part alone.
     #[arg(long)]
     only: Option<Only>,
     /// Measure less, for a first look.
@@ -35,8 +35,16 @@ struct Arguments {
 enum Only {
     /// The functions under the Runtime API emulator.
     Lambda,
+    /// Virtual keys: what one costs, and one that is very busy.
+    Keys,
     /// `keyturn serve` and its peers.
     Server,
+}
+
+impl Arguments {
+    fn measures(&self, part: Only) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,7 +57,7 @@ async fn main() -> io::Result<()> {
     let machine = Machine::describe();
     anstream::println!("{machine}");
     let mut measured: Vec<Table> = Vec::new();
-    if arguments.only != Some(Only::Server) {
+    if arguments.measures(Only::Lambda) {
         let started_at = SystemClock.now().to_string();
         let plan = if arguments.quick { lambda::Plan::quick() } else { lambda::Plan::full() };
         let tables = lambda::measure(plan, &Progress::default()).await;
@@ -58,7 +66,16 @@ async fn main() -> io::Result<()> {
         record.lambda = Some(half(&arguments, started_at, &machine, tables));
         record.write(&file)?;
     }
-    if arguments.only != Some(Only::Lambda) {
+    if arguments.measures(Only::Keys) {
+        let started_at = SystemClock.now().to_string();
+        let plan = if arguments.quick { keys::Plan::quick() } else { keys::Plan::full() };
+        let tables = keys::measure(plan, &Progress::default()).await;
+        terminal::print(&tables);
+        measured.extend(tables.clone());
+        record.keys = Some(half(&arguments, started_at, &machine, tables));
+        record.write(&file)?;
+    }
+    if arguments.measures(Only::Server) {
         let started_at = SystemClock.now().to_string();
         let peers = !arguments.no_peers;
         let plan =
@@ -85,7 +102,7 @@ fn half(arguments: &Arguments, started_at: String, machine: &Machine, tables: Ve
 
 /// The last full run of each half, as it is recorded, goes into the documents.
 fn write_docs(docs: &Path, record: &Record) -> io::Result<()> {
-    let halves = [("lambda", &record.lambda), ("server", &record.server)];
+    let halves = [("lambda", &record.lambda), ("keys", &record.keys), ("server", &record.server)];
     let full = halves
         .into_iter()
         .filter_map(|(name, half)| Some((name, half.as_ref()?)))
@@ -101,7 +118,9 @@ fn write_docs(docs: &Path, record: &Record) -> io::Result<()> {
     }
     fs::write(&file, document)?;
     let tables: Vec<&Table> = full.iter().flat_map(|(_, half)| &half.tables).collect();
-    if full.len() < 2 {
+    if record.lambda.as_ref().is_none_or(|half| half.quick)
+        || record.server.as_ref().is_none_or(|half| half.quick)
+    {
         anstream::eprintln!(
             "The chart has one half only: the other has no full run in target/bench/result.json."
         );

@@ -58,6 +58,8 @@ pub enum Unit {
     Count,
     /// US dollars.
     Dollars,
+    /// Hundredths.
+    Percent,
 }
 
 /// A limit that a row has to keep: of its ratio if it has one, else of its first value.
@@ -68,6 +70,8 @@ pub enum Bar {
     AtMost(f64),
     /// This or more.
     AtLeast(f64),
+    /// This and nothing else.
+    Exactly(f64),
 }
 
 impl Row {
@@ -99,6 +103,7 @@ impl Row {
         self.bar.map(|bar| match bar {
             Bar::AtMost(most) => judged <= most,
             Bar::AtLeast(least) => judged >= least,
+            Bar::Exactly(wanted) => (judged - wanted).abs() < 1e-9,
         })
     }
 }
@@ -142,6 +147,7 @@ impl std::fmt::Display for Bar {
         match self {
             Self::AtMost(most) => write!(f, "≤ {most}"),
             Self::AtLeast(least) => write!(f, "≥ {least}"),
+            Self::Exactly(wanted) => write!(f, "= {wanted}"),
         }
     }
 }
@@ -155,6 +161,7 @@ impl Unit {
             Self::PerSecond => "/s",
             Self::Count => "",
             Self::Dollars => "$",
+            Self::Percent => "%",
         }
     }
 
@@ -163,7 +170,7 @@ impl Unit {
         match self {
             Self::Count if value.fract() == 0.0 => grouped(value),
             Self::Dollars if value > 0.0 && value < 1.0 => format!("{value:.3}"),
-            Self::Count | Self::Dollars | Self::Megabytes => format!("{value:.2}"),
+            Self::Count | Self::Dollars | Self::Megabytes | Self::Percent => format!("{value:.2}"),
             Self::PerSecond if value < 10.0 => short(value),
             Self::PerSecond => grouped(value),
             Self::Milliseconds | Self::Microseconds => short(value),
@@ -209,6 +216,8 @@ mod tests {
         assert_eq!(row.ratio, Some(1.5));
         assert_eq!(row.clone().bar(Bar::AtMost(1.4)).kept(), Some(false));
         assert_eq!(row.clone().bar(Bar::AtLeast(1.5)).kept(), Some(true));
+        assert_eq!(row.clone().bar(Bar::Exactly(1.5)).kept(), Some(true));
+        assert_eq!(row.clone().bar(Bar::Exactly(1.4)).kept(), Some(false));
         let unmeasured = Row::new("x", Unit::Count, vec![None, Some(2.0)]).compared_with(1);
         assert_eq!((unmeasured.ratio, unmeasured.bar(Bar::AtMost(1.0)).kept()), (None, None));
     }
@@ -228,6 +237,7 @@ mod tests {
             (Unit::Dollars, 0.625, "0.625"),
             (Unit::Dollars, 0.0125, "0.013"),
             (Unit::Dollars, 0.0, "0.00"),
+            (Unit::Percent, 99.996, "100.00"),
         ] {
             assert_eq!(unit.show(value), shown);
         }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::admission::{Admission, Holder, KeyError, LimitType, Reservation};
+use crate::admission::{Admission, Holder, KeyError, Reservation};
 use crate::ledger::plan::Plan;
 use crate::ledger::settle::Held;
-use crate::ledger::spread::{Spread, sum};
 use crate::ledger::{Change, Counters, spent};
 use crate::money::nanos;
 use crate::store::{Account, Charge, Charged, Refused, RowId, StoreFailure};
@@ -21,22 +20,24 @@ const ATTEMPTS: usize = 16;
 
 /// Where one account's part of the reservation is made.
 pub(super) struct Seat<'a> {
-    entry: &'a Entry<'a>,
-    share: u16,
+    pub(super) entry: &'a Entry<'a>,
+    pub(super) share: u16,
     /// The plan there.
-    plan: Option<Plan>,
+    pub(super) plan: Option<Plan>,
+    /// Whether a share had no room before.
+    pub(super) was_refused: bool,
 }
 
 impl Seat<'_> {
-    fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &Plan {
         self.plan.as_ref().unwrap_or(&self.entry.plan)
     }
 
-    fn account(&self) -> Account {
+    pub(super) fn account(&self) -> Account {
         Account { row: self.entry.paper.id.clone(), share: self.share }
     }
 
-    fn sit(&mut self, share: u16) {
+    pub(super) fn sit(&mut self, share: u16) {
         let shares = self.entry.paper.shares;
         self.share = share;
         self.plan = (shares > 0).then(|| self.entry.plan.on_share(share, shares));
@@ -44,7 +45,7 @@ impl Seat<'_> {
 }
 
 /// What a refused change means.
-enum Verdict {
+pub(super) enum Verdict {
     /// Try again with what is known now.
     Again,
     /// A definition is not what it was.
@@ -63,9 +64,7 @@ impl Keys {
         let mut seats = Vec::with_capacity(entries.len());
         for entry in bound {
             self.refuse_early(entry, now)?;
-            let mut seat = Seat { entry, share: 0, plan: None };
-            seat.sit(self.pick_share(entry.paper.shares));
-            seats.push(seat);
+            seats.push(self.seat(entry));
         }
         // What else the decision rests on, and is too old to be trusted.
         let old = |paper: &&Paper| {
@@ -165,68 +164,23 @@ impl Keys {
         }
         for at in unfit {
             let seat = &mut seats[at];
-            let Some(refusal) = seat.plan().refusal(&self.seen(&seat.account())) else { continue };
+            let seen = self.seen(&seat.account());
+            let Some(refusal) = seat.plan().refusal(&seen) else { continue };
             if seat.entry.paper.shares == 0 {
                 return Err(refusal);
             }
-            if let Verdict::Changed = self.look_around(seat).await? {
+            if let Verdict::Changed = self.find_room(seat, &seen, refusal).await? {
                 return Ok(Verdict::Changed);
             }
         }
         Ok(Verdict::Again)
     }
 
-    /// Finds another share of a busy account, and moves room there if none has enough.
-    async fn look_around(&self, seat: &mut Seat<'_>) -> Result<Verdict, KeyError> {
-        let paper = seat.entry.paper;
-        let ids = [paper.id.clone()];
-        let (row, shares) =
-            tokio::join!(self.store.read(&ids), self.store.read_shares(&paper.id, paper.shares));
-        let (row, shares) = (row?.into_iter().next().flatten(), shares?);
-        let Some(row) = row.filter(|row| row.rev == paper.rev) else {
-            self.rows.remove(&paper.id);
-            return Ok(Verdict::Changed);
-        };
-        let spread = seat.entry.plan.spread(&row.counters, &shares, |count| self.pick(count));
-        let total = |places: &[Counters]| Arc::new(sum([&row.counters].into_iter().chain(places)));
-        let account = |share| Account { row: paper.id.clone(), share };
-        if let Err(KeyError::RateLimited { limit_type: LimitType::Requests, .. }) = &spread {
-            self.used_up.insert(paper.id.clone(), (paper.rev, total(&shares)));
-        }
-        for (share, counters) in (1..).zip(&shares) {
-            self.counters.insert(account(share), Arc::new(counters.clone()));
-        }
-        match spread? {
-            Spread::Fits(share) => seat.sit(share),
-            Spread::After(share, moves) => {
-                let charge = |(share, change)| Charge { account: account(share), change };
-                let charges: Vec<_> = moves.into_iter().map(charge).collect();
-                // When it is refused, somebody was quicker; the next attempt sees what is left.
-                if let Charged::Done(counters) = self.store.charge(&charges).await? {
-                    self.note(&charges, counters);
-                }
-                seat.sit(share);
-            }
-        }
-        Ok(Verdict::Again)
-    }
-
-    /// Refuses from memory what all shares of a busy account had no room for in this minute: requests are never
-    /// given back, so that it is so still. Otherwise every refusal would read all of them.
-    fn refuse_early(&self, entry: &Entry<'_>, now: Timestamp) -> Result<(), KeyError> {
-        let paper = entry.paper;
-        if paper.shares == 0 || !self.is_fresh(paper.read_at, now) {
-            return Ok(());
-        }
-        let used_up = self.used_up.get(&paper.id).filter(|(rev, _)| *rev == paper.rev);
-        let refusal = used_up.and_then(|(_, counters)| entry.plan.refusal_for_the_minute(&counters));
-        refusal.map_or(Ok(()), Err)
-    }
-
     /// Keeps the counters after a change; where the store did not tell them, as they must be.
     pub(super) fn note(&self, charges: &[Charge], counters: Vec<Option<Counters>>) {
         let counters = counters.into_iter().chain(std::iter::repeat(None));
         for (charge, counters) in charges.iter().zip(counters) {
+            self.note_in_all(charge);
             if counters.is_none() && charge.change.is_empty() {
                 continue;
             }
@@ -252,8 +206,11 @@ impl Keys {
             Some(seat) => seat.plan().held(seat.account(), &Counters::default()),
             None => self.unlimited(entry),
         });
-        let headers =
-            seats.iter().flat_map(|seat| seat.entry.plan.headers(&self.seen_in_all(seat.entry.paper)));
+        let headers = seats.iter().flat_map(|seat| {
+            // Requests are spread evenly: what one share has used stands for all.
+            let (seen, shares) = (self.seen(&seat.account()), i64::from(seat.entry.paper.shares).max(1));
+            seat.entry.plan.headers(|counter| seen.get(counter).saturating_mul(shares))
+        });
         Admission {
             key: Arc::clone(&identity.key),
             generation: self.generation().number,
@@ -274,21 +231,22 @@ impl Keys {
     fn over_soft_budget(&self, entries: &[Entry<'_>], now: Timestamp) -> Option<Holder> {
         let is_over = |entry: &&Entry<'_>| {
             entry.limits.soft_budget.is_some_and(|soft| {
-                let counters = self.seen_in_all(entry.paper);
-                spent(&entry.limits, entry.created_at, now, [&*counters]) >= nanos(soft)
+                let places = self.places(entry.paper);
+                let counters = places.iter().map(|place| &**place);
+                spent(&entry.limits, entry.created_at, now, counters) >= nanos(soft)
             })
         };
         entries.iter().find(is_over).map(|entry| entry.holder.clone())
     }
 
-    /// The counters of a row and all its shares, as far as this process has seen them.
-    fn seen_in_all(&self, paper: &Paper) -> Arc<Counters> {
-        let account = |share| Account { row: paper.id.clone(), share };
-        if paper.shares == 0 {
-            return self.seen(&account(0));
-        }
-        let places: Vec<_> = (0..=paper.shares).map(|share| self.seen(&account(share))).collect();
-        Arc::new(sum(places.iter().map(|counters| &**counters)))
+    /// The counters of a row and of each of its shares, as far as this process has seen them.
+    fn places(&self, paper: &Paper) -> Vec<Arc<Counters>> {
+        let mut account = Account { row: paper.id.clone(), share: 0 };
+        let places = (0..=paper.shares).map(|share| {
+            account.share = share;
+            self.seen(&account)
+        });
+        places.collect()
     }
 
     async fn give_back(&self, admission: &Admission, now: Timestamp) -> Result<(), KeyError> {

@@ -18,6 +18,10 @@ use super::slots::{
 use super::windows::{ALL_TIME, Pool, budget_pool, committed, model_pool, reserved};
 use super::{Change, Counters, Require};
 
+/// A busy account has next to no room when there is less than this part of a limit: 0.5 %. To look for the rest in all
+/// shares, at every request, would cost more than it brings.
+const NEARLY: i64 = 200;
+
 /// What holds for an account: its limits at one time.
 pub(crate) struct Terms<'a> {
     /// Whose they are.
@@ -171,21 +175,44 @@ impl Plan {
 
     /// Which limit the request does not fit into, given the account as it is; `None` when it fits.
     pub(crate) fn refusal(&self, counters: &Counters) -> Option<KeyError> {
-        self.refusal_of(counters, |_| true)
+        let ended = self.ended(counters);
+        let unfit = self.bounds.iter().find(|bound| bound.room(counters, &ended) < bound.need)?;
+        Some(self.refused_by(unfit, counters, &ended))
     }
 
     /// The same, for requests in a minute alone: what is used of them never comes back.
     pub(crate) fn refusal_for_the_minute(&self, counters: &Counters) -> Option<KeyError> {
-        self.refusal_of(counters, |bound| matches!(bound.what, What::Rate { kind: LimitType::Requests, .. }))
+        let ended = self.ended(counters);
+        let of_requests =
+            |bound: &&Bound| bound.is_of_requests() && bound.room(counters, &ended) < bound.need;
+        let unfit = self.bounds.iter().find(of_requests)?;
+        Some(self.refused_by(unfit, counters, &ended))
     }
 
-    fn refusal_of(&self, counters: &Counters, counts: impl Fn(&Bound) -> bool) -> Option<KeyError> {
-        let ended = self.ended(counters);
-        let unfit = |bound: &&Bound| counts(bound) && bound.room(counters, &ended) < bound.need;
-        let unfit = self.bounds.iter().find(unfit)?;
-        let used = counters.get(&unfit.counter).saturating_sub(unfit.ended(&ended));
+    /// Which limit has no room on a share and next to none in all, when `total` was a moment ago what all places
+    /// together had used; `here` is the plan on the share, `counters` are the share's.
+    pub(crate) fn nearly_reached(
+        &self,
+        here: &Self,
+        counters: &Counters,
+        total: &Counters,
+    ) -> Option<KeyError> {
+        let (ended, in_all) = (self.ended(counters), self.ended(total));
+        let places = self.bounds.iter().zip(&here.bounds);
+        let (unfit, _) = places.into_iter().find(|(whole, here)| {
+            let least = whole.need.max(whole.limit / NEARLY);
+            !whole.is_of_requests()
+                && here.room(counters, &ended) < here.need
+                && whole.room(total, &in_all) < least
+        })?;
+        Some(self.refused_by(unfit, total, &in_all))
+    }
+
+    /// The refusal for a limit that is reached.
+    fn refused_by(&self, unfit: &Bound, counters: &Counters, ended: &[Ended<'_>]) -> KeyError {
+        let used = counters.get(&unfit.counter).saturating_sub(unfit.ended(ended));
         let holder = self.holder.clone();
-        Some(match unfit.what.clone() {
+        match unfit.what.clone() {
             What::Budget { max_budget, model, ends } => {
                 KeyError::BudgetExceeded { holder, model, spend: dollars(used), max_budget, resets_at: ends }
             }
@@ -197,7 +224,12 @@ impl Plan {
                 remaining: remaining(limit, used),
                 resets_at: (kind != LimitType::Parallel).then(|| end_of(minute(self.now))),
             },
-        })
+        }
+    }
+
+    /// Whether a rate has no room on this share, as far as is known. What a pool lacks, the account may grant.
+    pub(crate) fn is_rate_used_up(&self, counters: &Counters) -> bool {
+        self.bounds.iter().any(|bound| bound.pool.is_none() && bound.room(counters, &[]) < bound.need)
     }
 
     /// What to settle, for a request that was admitted. `known` says what may be forgotten by the way.
@@ -231,15 +263,16 @@ impl Plan {
         }
     }
 
-    /// The response's headers, given the account after the change. The limits of the whole account, not of one model.
-    pub(crate) fn headers(&self, counters: &Counters) -> Vec<(&'static str, String)> {
+    /// The response's headers, given what the account has used, by counter. The limits of the whole account, not of one
+    /// model.
+    pub(crate) fn headers(&self, used: impl Fn(&str) -> i64) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         for bound in &self.bounds {
             if let What::Rate { kind, limit, model: None } = bound.what
                 && let Some([of_limit, of_rest]) = header_names(&self.holder, kind)
             {
                 headers.push((of_limit, limit.to_string()));
-                headers.push((of_rest, remaining(limit, counters.get(&bound.counter)).to_string()));
+                headers.push((of_rest, remaining(limit, used(&bound.counter)).to_string()));
             }
         }
         headers
@@ -285,6 +318,10 @@ impl Bound {
     fn rate(counter: String, kind: LimitType, limit: u64, model: Option<&str>, amount: i64) -> Self {
         let what = What::Rate { kind, limit, model: model.map(str::to_owned) };
         Self { counter, limit: count(limit), amount, need: amount.max(1), pool: None, what }
+    }
+
+    fn is_of_requests(&self) -> bool {
+        matches!(self.what, What::Rate { kind: LimitType::Requests, .. })
     }
 
     fn parallel(limit: u64) -> Self {

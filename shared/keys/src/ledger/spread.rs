@@ -53,7 +53,8 @@ impl Place<'_> {
 }
 
 impl Plan {
-    /// Finds room among the shares, given the row and all shares as they are; `pick` chooses one of so many.
+    /// Finds room among the shares, given the row and all shares as they are. `own` is the share that has none; `pick`
+    /// chooses one of so many.
     ///
     /// # Errors
     ///
@@ -62,7 +63,8 @@ impl Plan {
         &self,
         row: &Counters,
         shares: &[Counters],
-        pick: impl FnOnce(usize) -> usize,
+        own: u16,
+        pick: impl Fn(usize) -> usize,
     ) -> Result<Spread, KeyError> {
         if let Some(refusal) = self.refusal(&sum([row].into_iter().chain(shares))) {
             return Err(refusal);
@@ -77,48 +79,82 @@ impl Plan {
             self.bounds().iter().fold(0, |sum: i64, bound| sum.saturating_add(share.lacks(bound, count)))
         };
         let fitting: Vec<_> = shares.iter().filter(|share| lacks(share) == 0).collect();
-        if !fitting.is_empty() {
-            // Any of them, so that not all processes choose the same.
-            return Ok(Spread::Fits(fitting[pick(fitting.len()) % fitting.len()].number));
-        }
-        let Some(to) = shares.iter().min_by_key(|share| lacks(share)) else {
-            return Ok(Spread::Fits(0));
-        };
-        Ok(Spread::After(to.number, self.moves(&row, &shares, to, count)))
+        let own = shares.iter().find(|share| share.number == own);
+        // Room is brought to where chance has put the request, unless many other shares have some: requests that all
+        // went to a few would be more than those carry. What the row grants is brought first.
+        let stays = own.filter(|own| {
+            fitting.len() < shares.len().div_ceil(2)
+                || self.bounds().iter().all(|bound| self.grants(bound, &row, &shares, own, count))
+        });
+        let fits = fitting.get(pick(fitting.len().max(1)) % fitting.len().max(1));
+        Ok(match (stays, fits) {
+            (None, Some(share)) => Spread::Fits(share.number),
+            (Some(own), _) => Spread::After(own.number, self.moves(&row, &shares, own, count, pick)),
+            (None, None) => Spread::Fits(0),
+        })
+    }
+
+    /// Whether the share has room, or the row alone can give it.
+    fn grants(
+        &self,
+        bound: &Bound,
+        row: &Place<'_>,
+        shares: &[Place<'_>],
+        share: &Place<'_>,
+        count: u16,
+    ) -> bool {
+        let lack = share.lacks(bound, count);
+        lack == 0 || (bound.pool.is_some() && free(bound, row, shares, share, count) >= lack)
     }
 
     /// What brings to share `to` the room that it lacks.
-    fn moves(&self, row: &Place<'_>, shares: &[Place<'_>], to: &Place<'_>, count: u16) -> Vec<(u16, Change)> {
+    fn moves(
+        &self,
+        row: &Place<'_>,
+        shares: &[Place<'_>],
+        to: &Place<'_>,
+        count: u16,
+        pick: impl Fn(usize) -> usize,
+    ) -> Vec<(u16, Change)> {
         let mut moves = Moves { rev: self.rev(), changes: Vec::new() };
         for bound in self.bounds() {
             let lack = to.lacks(bound, count);
             if lack == 0 {
                 continue;
             }
-            let others: Vec<_> = shares.iter().filter(|share| share.number != to.number).collect();
+            let others = shares.iter().filter(|share| share.number != to.number);
             let mut brought = 0;
             if bound.pool.is_some() {
-                // What shares have overdrawn is missing in the row.
-                let overdrawn = others.iter().fold(0, |sum: i64, share| {
-                    sum.saturating_add(share.room(bound, count).saturating_neg().max(0))
-                });
-                let free = row.room(bound, count).saturating_sub(overdrawn).max(0);
-                // More than is needed now, so that the next requests need not come back for it; but every share could
-                // get as much again.
+                let free = free(bound, row, shares, to, count);
+                // More than is needed now, and to every share that is short of it, so that the next requests need not
+                // come back for it; but not so much that the row has nothing left for one that needs more.
                 let part = free / (2 * i64::from(count).max(1));
-                let grant = lack.max(part.min(bound.need.saturating_mul(MOST_GRANTED))).min(free);
-                moves.take(row, bound, bound.limit.saturating_sub(overdrawn), grant);
-                brought = grant;
-            }
-            let mut donors: Vec<_> =
-                others.into_iter().map(|share| (share.room(bound, count), share)).collect();
-            donors.sort_by_key(|(room, share)| (std::cmp::Reverse(*room), share.number));
-            for (room, share) in donors {
-                let amount = room.min(lack.saturating_sub(brought));
-                if amount <= 0 {
-                    break;
+                let part = part.min(bound.need.saturating_mul(MOST_GRANTED));
+                brought = lack.max(part).min(free);
+                let mut granted = brought;
+                for share in others.clone().filter(|_| part >= bound.need) {
+                    if share.room(bound, count) < part / 2 && granted.saturating_add(part) <= free {
+                        moves.of(share).add(&bound.counter, -part);
+                        granted = granted.saturating_add(part);
+                    }
                 }
-                moves.take(share, bound, share.limit(bound, count), amount);
+                moves.take(row, bound, row.room(bound, count).saturating_sub(free), granted, count);
+            }
+            let mut donors: Vec<_> = others.map(|share| (share.room(bound, count), share)).collect();
+            donors.sort_by_key(|(room, share)| (std::cmp::Reverse(*room), share.number));
+            // One of the richer ones, so that not all processes choose the same.
+            let much = donors.first().map_or(0, |(room, _)| lack.max(room / 2));
+            let rich = donors.partition_point(|(room, _)| *room >= much);
+            donors.rotate_left(pick(rich.max(1)) % rich.max(1));
+            for (room, share) in donors {
+                let missing = lack.saturating_sub(brought);
+                // Half of what the other has, for the same reason.
+                let part = (room / 2).min(bound.need.saturating_mul(MOST_GRANTED));
+                let amount = room.min(missing.max(part));
+                if missing <= 0 || amount <= 0 {
+                    continue;
+                }
+                moves.take(share, bound, 0, amount, count);
                 brought = brought.saturating_add(amount);
             }
             moves.of(to).add(&bound.counter, -brought);
@@ -134,14 +170,15 @@ struct Moves {
 }
 
 impl Moves {
-    /// Takes room away from a place that must have it.
-    fn take(&mut self, from: &Place<'_>, bound: &Bound, limit: i64, amount: i64) {
+    /// Takes room away from a place that must have it, and must keep `keep` of it.
+    fn take(&mut self, from: &Place<'_>, bound: &Bound, keep: i64, amount: i64, count: u16) {
         if amount <= 0 {
             return;
         }
-        let room = limit.saturating_sub(amount).saturating_add(bound.ended(&from.ended));
+        let most = from.limit(bound, count).saturating_sub(keep).saturating_sub(amount);
+        let most = most.saturating_add(bound.ended(&from.ended));
         let change = self.of(from);
-        change.require.push(Require::AtMost(bound.counter.clone(), room));
+        change.require.push(Require::AtMost(bound.counter.clone(), most));
         change.add(&bound.counter, amount);
     }
 
@@ -155,6 +192,14 @@ impl Moves {
         });
         &mut self.changes[at].1
     }
+}
+
+/// What the row can give of a pool. What shares other than `to` have overdrawn is missing there.
+fn free(bound: &Bound, row: &Place<'_>, shares: &[Place<'_>], to: &Place<'_>, count: u16) -> i64 {
+    let others = shares.iter().filter(|share| share.number != to.number);
+    let overdrawn = others
+        .fold(0, |sum: i64, share| sum.saturating_add(share.room(bound, count).saturating_neg().max(0)));
+    row.room(bound, count).saturating_sub(overdrawn).max(0)
 }
 
 /// Counters of several places as if they were one.

@@ -8,7 +8,7 @@ use super::rows::{Document, Loaded};
 use super::{Caller, Info, KeyInfo, KeyRef, ManageError, Manager};
 
 /// The most rows of a page, as LiteLLM has it.
-const MOST_ROWS: usize = 100;
+pub(super) const MOST_ROWS: usize = 100;
 
 /// Which page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -153,7 +153,10 @@ impl Manager {
     /// The edit that makes a row.
     async fn creation<D: Document>(&self, value: &D) -> Result<Edit, ManageError> {
         let limits = self.future_limits(value).await?;
-        Ok(Edit::Create(first(value, &limits, self.store.shares())?))
+        let mut definition = first(value, &limits, self.store.shares())?;
+        definition.shares = definition.shares.max(self.shares_for_keys(&definition.id).await?);
+        self.spread_owners(&definition).await?;
+        Ok(Edit::Create(definition))
     }
 
     /// Tries to make a revision of what was read. `None` when there is nothing to change.
@@ -177,6 +180,13 @@ impl Manager {
         let limits = self.limits_of(&before.value).await.map_err(Lost::For)?;
         let turn = self.turn(before, &limits, &after, now).await.map_err(Lost::For)?;
         let to = before.next(&revision.value, &after, self.store.shares(), now).map_err(Lost::For)?;
+        let owners = |value: &D| {
+            let index = value.index();
+            (index.team_id, index.user_id)
+        };
+        if to.shares > before.row.shares || owners(&revision.value) != owners(&before.value) {
+            self.spread_owners(&to).await.map_err(Lost::For)?;
+        }
         let mut edits = vec![Edit::Replace { from: before.row.rev, to }];
         let (more, fields): (Vec<_>, Vec<_>) = revision.more.into_iter().unzip();
         edits.extend(more);

@@ -1,13 +1,18 @@
 //! Busy accounts: their counters are spread over shares.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use jiff::civil::date;
-use keyturn_keys::KeyStore;
+use keyturn_ambient::SystemClock;
 use keyturn_keys::ledger::Require;
+use keyturn_keys::manage::{
+    Caller, KeyFields, KeyRef, LimitFields, ManagerOptions, NewKey, NewTeam, NewUser,
+};
 use keyturn_keys::store::{
     Account, Charge, Charged, Definition, Edit, Kind, Refused, RowId, Usage, UsageLine, UsageQuery,
 };
+use keyturn_keys::{KeyStore, Manager};
 
 use crate::port::{add, hash, key, named, row, under};
 use crate::server::Dynamo;
@@ -124,4 +129,56 @@ async fn what_does_not_fit_into_a_transaction_is_refused_whole() {
     let error = store.edit(&edits).await.unwrap_err().to_string();
     assert!(error.contains("133 actions"), "{error}");
     assert!(row(&store, &RowId::key(&ids[0])).await.is_none());
+}
+
+/// Requests of a key are counted in its team and its user too.
+#[tokio::test]
+async fn a_team_and_a_user_have_as_many_shares_as_their_busy_keys_together() {
+    let dynamo = Dynamo::start().await;
+    let store: Arc<dyn KeyStore> = Arc::new(dynamo.store());
+    let manager = Manager::new(Arc::clone(&store), Arc::new(SystemClock), ManagerOptions::default());
+    let admin = Caller::admin(None);
+    let shares = async |id: RowId| store.read(&[id]).await.unwrap()[0].as_ref().unwrap().shares;
+    let team = |id: &str| RowId::named(Kind::Team, id);
+    for id in ["red", "blue"] {
+        let new = NewTeam { team_id: Some(id.to_owned()), ..NewTeam::default() };
+        manager.new_team(&admin, new).await.unwrap();
+    }
+    let fields = |team: &str, rpm: u64| KeyFields {
+        team_id: team.to_owned().into(),
+        user_id: "someone".to_owned().into(),
+        limits: LimitFields { rpm_limit: rpm.into(), ..LimitFields::default() },
+        ..KeyFields::default()
+    };
+    let generate = async |fields: KeyFields| {
+        let made = manager.generate(&admin, NewKey { key: None, fields }).await.unwrap();
+        KeyRef::Hash(made.info.value.id)
+    };
+    generate(fields("red", 600)).await;
+    assert_eq!(shares(team("red")).await, 0);
+    let first = generate(fields("red", 48_000)).await;
+    assert_eq!(shares(team("red")).await, 4);
+    // Together they need eight; a number of shares is a power of two, and never falls.
+    let second = generate(fields("red", 20_000)).await;
+    assert_eq!(shares(team("red")).await, 8);
+    manager.update(&admin, &first, &fields("red", 600)).await.unwrap();
+    manager.delete(&admin, std::slice::from_ref(&second)).await.unwrap();
+    assert_eq!(shares(team("red")).await, 8);
+    // A key that becomes busy, and one that goes to another team.
+    let third = generate(fields("blue", 600)).await;
+    assert_eq!(shares(team("blue")).await, 0);
+    manager.update(&admin, &third, &fields("blue", 600_000)).await.unwrap();
+    assert_eq!(shares(team("blue")).await, 64);
+    let update = KeyFields { team_id: "blue".to_owned().into(), ..KeyFields::default() };
+    manager.update(&admin, &first, &update).await.unwrap();
+    assert_eq!((shares(team("red")).await, shares(team("blue")).await), (8, 64));
+    // An owner that is made after its keys.
+    manager
+        .new_user(&admin, NewUser { user_id: Some("someone".to_owned()), ..NewUser::default() })
+        .await
+        .unwrap();
+    assert_eq!(shares(RowId::named(Kind::User, "someone")).await, 64);
+    // It changes nothing else: what a team counts goes on.
+    let found = manager.team(&admin, "blue").await.unwrap();
+    assert_eq!((found.value.team_id.as_str(), found.spend.spend), ("blue", 0.0));
 }

@@ -217,7 +217,7 @@ pub(crate) async fn busy_keys_get_shares(bench: &Bench) {
         async || bench.store.read(std::slice::from_ref(&id)).await.unwrap()[0].clone().unwrap().shares;
     assert_eq!(shares().await, 0);
     manager.update(&admin(), &by_value(&created.value), &rpm(60_000)).await.unwrap();
-    let spread = if bench.store.shares() { 4 } else { 0 };
+    let spread = if bench.store.shares() { 8 } else { 0 };
     assert_eq!(shares().await, spread);
     manager.update(&admin(), &by_value(&created.value), &rpm(60)).await.unwrap();
     assert_eq!(shares().await, spread);

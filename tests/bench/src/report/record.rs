@@ -1,4 +1,4 @@
-//! The last run, for programs: `target/bench/result.json`. Each half is the last one that was measured.
+//! The last run, for programs: `target/bench/result.json`. Each part is the last one that was measured.
 
 use std::fs;
 use std::io;
@@ -14,11 +14,14 @@ use crate::machine::Machine;
 pub struct Record {
     /// The functions under the Runtime API emulator.
     pub lambda: Option<Half>,
+    /// Virtual keys.
+    #[serde(default)]
+    pub keys: Option<Half>,
     /// `keyturn serve` and its peers.
     pub server: Option<Half>,
 }
 
-/// One half of the benchmark.
+/// One part of the benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Half {
     /// When it began, RFC 3339.
@@ -82,7 +85,7 @@ mod tests {
             machine: Machine::describe(),
             tables: vec![table],
         };
-        let record = Record { lambda: Some(half), server: None };
+        let record = Record { lambda: Some(half), ..Record::default() };
         record.write(&file).unwrap();
         assert_eq!(Record::read(&file).unwrap(), record);
         fs::write(&file, "{").unwrap();

@@ -178,7 +178,10 @@ fn headers_tell_the_accounts_own_limits() {
         ("x-ratelimit-team-limit-tokens", "10"),
         ("x-ratelimit-team-remaining-tokens", "0"),
     ];
-    assert_eq!(team.headers(&used), expected.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(
+        team.headers(|counter| used.get(counter)),
+        expected.map(|(name, value)| (name, value.to_owned()))
+    );
 }
 
 #[test]
@@ -320,14 +323,15 @@ fn shares_admit_exactly_the_limit() {
         let limits = limits(serde_json::json!({
             "max_budget": 1e-6, "max_parallel_requests": 700, "rpm_limit": 1_000, "tpm_limit": 9_999_999,
         }));
-        let mut random = fastrand::Rng::with_seed(seed);
+        let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
+        let pick = |count: usize| random.borrow_mut().usize(..count);
         // Budget for 600 of 1 nano-dollar.
         let mut places = vec![Counters::default(); usize::from(shares) + 1];
         places[0].add("cm@0", 400);
         let (mut admitted, mut moved) = (0, 0);
         for _ in 0..900 {
             let whole = plan(&limits, 3, 1, start());
-            let mut share = random.u16(1..=shares);
+            let mut share = random.borrow_mut().u16(1..=shares);
             for attempt in 0.. {
                 assert!(attempt < 5, "no end");
                 let here = usize::from(share);
@@ -336,7 +340,7 @@ fn shares_admit_exactly_the_limit() {
                     admitted += 1;
                     break;
                 }
-                match whole.spread(&places[0], &places[1..], |count| random.usize(..count)) {
+                match whole.spread(&places[0], &places[1..], share, pick) {
                     Err(KeyError::BudgetExceeded { .. }) => break,
                     Err(other) => panic!("{other}"),
                     Ok(Spread::Fits(next)) => share = next,
@@ -366,7 +370,7 @@ fn room_in_pieces_is_put_together() {
     let whole = plan(&limits, 500, 0, start());
     assert_eq!(whole.on_share(1, shares).bounds()[0].limit, 101);
     assert_eq!(whole.on_share(8, shares).bounds()[0].limit, 100);
-    let Ok(Spread::After(share, moves)) = whole.spread(&places[0], &places[1..], |_| 0) else {
+    let Ok(Spread::After(share, moves)) = whole.spread(&places[0], &places[1..], 1, |_| 0) else {
         panic!("it fits nowhere");
     };
     for (place, change) in moves {
@@ -376,8 +380,49 @@ fn room_in_pieces_is_put_together() {
     let change = whole.on_share(share, shares).change(&places[here]);
     assert!(charge(&change, &mut places[here]));
     assert!(matches!(
-        plan(&limits, 302, 0, start()).spread(&places[0], &places[1..], |_| 0),
+        plan(&limits, 302, 0, start()).spread(&places[0], &places[1..], 1, |_| 0),
         Err(KeyError::RateLimited { remaining: 301, .. })
     ));
-    assert!(plan(&limits, 301, 0, start()).spread(&places[0], &places[1..], |_| 0).is_ok());
+    assert!(plan(&limits, 301, 0, start()).spread(&places[0], &places[1..], 1, |_| 0).is_ok());
+}
+
+#[test]
+fn the_row_gives_to_all_shares_that_are_short_and_the_request_stays() {
+    let limits = limits(serde_json::json!({"max_parallel_requests": 4_000}));
+    let mut places = vec![Counters::default(); 9];
+    // Share 3 has room for more than half of what the others get.
+    places[3].add("cm@parallel", -60);
+    places[0].add("cm@parallel", 60);
+    let whole = plan(&limits, 0, 0, start());
+    let Ok(Spread::After(5, moves)) = whole.spread(&places[0], &places[1..], 5, |_| 0) else {
+        panic!("it goes elsewhere");
+    };
+    for (place, change) in moves {
+        assert!(charge(&change, &mut places[usize::from(place)]), "{change:?}");
+    }
+    let rooms: Vec<_> = places.iter().map(|counters| counters.get("cm@parallel")).collect();
+    assert_eq!(rooms, [760, -100, -100, -60, -100, -100, -100, -100, -100]);
+}
+
+#[test]
+fn next_to_nothing_is_nothing_where_much_is_allowed() {
+    let limits = limits(serde_json::json!({"max_parallel_requests": 2_000, "rpm_limit": 2_000}));
+    let whole = plan(&limits, 0, 0, start());
+    let here = whole.on_share(1, 4);
+    let used = |number| [("cm@parallel".to_owned(), number)].into_iter().collect::<Counters>();
+    // The share is full; 9 of 2,000 are free, then 10.
+    let full = used(0);
+    assert!(matches!(
+        whole.nearly_reached(&here, &full, &used(1_991)),
+        Some(KeyError::RateLimited { limit_type: LimitType::Parallel, remaining: 9, .. })
+    ));
+    assert!(whole.nearly_reached(&here, &full, &used(1_990)).is_none());
+    // A share with room is not asked; requests in a minute are exact.
+    assert!(whole.nearly_reached(&here, &used(-1), &used(1_999)).is_none());
+    let minute = format!("rq@{}", minute(start()));
+    let requests = |number| [(minute.clone(), number)].into_iter().collect::<Counters>();
+    let here = whole.on_share(1, 4);
+    let mut at_limit = requests(500);
+    at_limit.add("cm@parallel", -1);
+    assert!(whole.nearly_reached(&here, &at_limit, &requests(1_999)).is_none());
 }
