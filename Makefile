@@ -63,7 +63,7 @@ else
 	$(foreach function,$(FUNCTIONS),PATH="$(BIN):$$PATH" cargo lambda build --release --target $(TARGET) \
 	    --package $(PACKAGE_$(function)) --bin $(function) &&) true
 endif
-	@cp config.yaml target/lambda/request/
+	@for function in $(FUNCTIONS); do cp config.yaml "target/lambda/$$function/"; done
 	@for function in $(FUNCTIONS); do \
 	    cd "$(CURDIR)/target/lambda/$$function"; \
 	    $(PYTHON) -m zipfile -c "../$$function.zip" *; \

@@ -32,6 +32,16 @@ pub fn keys() -> PathBuf {
     binary("keys")
 }
 
+/// The rotation function's `bootstrap`.
+///
+/// # Panics
+///
+/// When it cannot be built.
+#[must_use]
+pub fn rotation() -> PathBuf {
+    binary("rotation")
+}
+
 /// The local server.
 ///
 /// # Panics
@@ -47,7 +57,7 @@ fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     let path = directory().join(name);
     BUILT.get_or_init(|| {
-        if ["request", "keys", "keyturn"].iter().any(|name| stale(&directory().join(name))) {
+        if ["request", "keys", "rotation", "keyturn"].iter().any(|name| stale(&directory().join(name))) {
             build();
         }
     });

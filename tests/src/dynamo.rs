@@ -63,6 +63,11 @@ impl Dynamo {
     pub fn outage(&self, down: bool) {
         self.proxy.outage(down);
     }
+
+    /// From now on, calls whose body holds this text are denied, as by IAM; an earlier one's are no longer.
+    pub fn deny(&self, text: &str) {
+        self.proxy.deny(text);
+    }
 }
 
 impl Drop for Dynamo {
@@ -92,6 +97,11 @@ mod tests {
         assert_eq!(list().await.json()["TableNames"], serde_json::json!([]));
         dynamo.outage(true);
         assert_eq!(list().await.status, 503);
-        assert_eq!((dynamo.calls("ListTables"), dynamo.calls("PutItem"), dynamo.total()), (2, 0, 2));
+        dynamo.outage(false);
+        dynamo.deny("{}");
+        assert_eq!(list().await.json()["__type"], "AccessDeniedException");
+        dynamo.deny("nothing of the kind");
+        assert_eq!(list().await.status, 200);
+        assert_eq!((dynamo.calls("ListTables"), dynamo.calls("PutItem"), dynamo.total()), (4, 0, 4));
     }
 }

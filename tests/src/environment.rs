@@ -171,6 +171,20 @@ impl Environment {
         }
     }
 
+    /// Hands an event that is not HTTP to the function, and reads what it returns.
+    ///
+    /// # Errors
+    ///
+    /// When the function reports an error, or ends.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer within [`crate::GUARD`], or it is not JSON.
+    pub async fn run(&self, event: &Value) -> Result<Value, FunctionError> {
+        self.api.take_plain_answers();
+        Ok(self.invoke(event).await?.collect().await.json())
+    }
+
     /// Gives the invocations from now on this long, as the function is told.
     pub fn set_time_limit(&self, limit: Duration) {
         self.api.set_time_limit(limit);

@@ -65,14 +65,31 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Streaming, Broken> {
+        within(&format!("an answer from {url}"), self.open_for_long(method, url, headers, body)).await
+    }
+
+    /// As [`Self::open`], for an answer that may take longer than [`crate::GUARD`].
+    ///
+    /// # Errors
+    ///
+    /// When the connection fails before there is an answer.
+    ///
+    /// # Panics
+    ///
+    /// When the URL or a header is not valid.
+    pub async fn open_for_long(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Streaming, Broken> {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).expect("a valid request");
-        let response = within(&format!("an answer from {url}"), self.0.request(request))
-            .await
-            .map_err(|error| Broken(format!("{error:?}")))?;
+        let response = self.0.request(request).await.map_err(|error| Broken(format!("{error:?}")))?;
         let (head, body) = response.into_parts();
         Ok(Streaming { status: head.status.as_u16(), headers: head.headers, body })
     }

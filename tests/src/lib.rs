@@ -9,6 +9,8 @@
 //! | [`upstream`] | a fake of OpenAI and Anthropic with a live key list |
 //! | [`moto`] | AWS Secrets Manager (moto), with a count of calls |
 //! | [`openbao`] | Vault (OpenBao) |
+//! | [`faults`] | proxies that fail a program at one chosen call |
+//! | [`invocations`] | Lambda's Invoke API, for services that call functions |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
 //! | [`gateway`] | the `keyturn` binary behind plain HTTP |
 //! | [`binaries`], [`python`], [`process`] | finding, starting and watching programs |
@@ -29,8 +31,10 @@ use std::time::Duration;
 pub mod binaries;
 pub mod dynamo;
 pub mod environment;
+pub mod faults;
 pub mod gateway;
 pub mod http;
+pub mod invocations;
 pub mod moto;
 pub mod openbao;
 pub mod process;

@@ -2,11 +2,16 @@
 //!
 //! moto checks no signatures, so these helpers send a fixed one; its credential scope names the service. One of
 //! its faults to know: after a stage was moved ([`Moto::move_stage`]), a read that names no stage still gets the
-//! old version, so readers name `AWSCURRENT`.
+//! old version, so readers name `AWSCURRENT`; and a write without a version id then leaves two versions current. A
+//! pending version that has a value takes another one, where AWS refuses it, and is then pending only, even if it was
+//! current too.
+
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::http::Client;
+use crate::binaries;
+use crate::http::{Answer, Client};
 use crate::process::{Process, Start};
 use crate::proxy::Proxy;
 use crate::python;
@@ -30,11 +35,33 @@ impl Moto {
     ///
     /// When it cannot be started.
     pub async fn start() -> Self {
+        Self::launch(python::program("moto_server"), Vec::new(), &[]).await
+    }
+
+    /// Starts one that leads rotations as AWS does (`tests/python/secrets_manager.py` says what else it does better
+    /// than moto): it calls functions at `invocations`, an [`Invocations`](crate::invocations::Invocations).
+    /// `environment` is added to its environment.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn start_leading(invocations: &str, environment: &[(&str, &str)]) -> Self {
+        let script = binaries::workspace().join("tests/python/secrets_manager.py");
+        let arguments = vec![script.to_string_lossy().into_owned()];
+        let environment = [&[("INVOCATIONS_URL", invocations)], environment].concat();
+        Self::launch(python::program("python"), arguments, &environment).await
+    }
+
+    async fn launch(program: PathBuf, mut arguments: Vec<String>, more: &[(&str, &str)]) -> Self {
+        // The system chooses the port; moto's web server prints the one it got.
+        arguments.extend(["-H", "127.0.0.1", "-p", "0"].map(str::to_owned));
+        let environment = [("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1"), ("NO_COLOR", "1")];
+        let environment = environment.iter().chain(more);
+        let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let process = Process::start(&Start {
-            program: python::program("moto_server"),
-            // The system chooses the port; moto's web server prints the one it got.
-            arguments: ["-H", "127.0.0.1", "-p", "0"].map(str::to_owned).to_vec(),
-            environment: vec![("PYTHONUNBUFFERED".into(), "1".into()), ("NO_COLOR".into(), "1".into())],
+            program,
+            arguments,
+            environment: environment.collect(),
             directory: std::env::temp_dir(),
         });
         let listening = "Running on ";
@@ -51,10 +78,22 @@ impl Moto {
         self.proxy.url()
     }
 
+    /// The endpoint past the proxy, whose calls are not counted.
+    #[must_use]
+    pub fn direct_url(&self) -> &str {
+        &self.direct
+    }
+
     /// How many calls of one operation (`GetSecretValue`) came through [`Self::url`].
     #[must_use]
     pub fn requests(&self, operation: &str) -> u64 {
         self.proxy.calls(operation)
+    }
+
+    /// What the last call of one operation through [`Self::url`] said.
+    #[must_use]
+    pub fn last_call(&self, operation: &str) -> Option<Value> {
+        self.proxy.last(operation)
     }
 
     /// How many reads of secret values came: `GetSecretValue` and `BatchGetSecretValue`.
@@ -109,6 +148,76 @@ impl Moto {
         self.call("UpdateSecretVersionStage", &ask).await;
     }
 
+    /// Takes a stage off a version.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn unstage(&self, name: &str, stage: &str, version: &str) {
+        let ask = json!({"SecretId": name, "VersionStage": stage, "RemoveFromVersionId": version});
+        self.call("UpdateSecretVersionStage", &ask).await;
+    }
+
+    /// Registers a pending version without a value, as Secrets Manager does when a rotation begins.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not do it.
+    pub async fn register_pending(&self, name: &str, version: &str) {
+        // moto registers the version, then looks for the function, which is nowhere.
+        let function = format!("arn:aws:lambda:{REGION}:123456789012:function:nobody");
+        let ask = json!({
+            "SecretId": name,
+            "ClientRequestToken": version,
+            "RotationLambdaARN": function,
+            "RotationRules": {"AutomaticallyAfterDays": 30},
+        });
+        self.send("RotateSecret", &ask).await;
+        let there = self.call("DescribeSecret", &json!({"SecretId": name})).await;
+        assert_eq!(there["VersionIdsToStages"][version], json!(["AWSPENDING"]), "{}", self.process.output());
+    }
+
+    /// Rotates a secret, or with `immediately = false` tries whether it can be rotated: a server of
+    /// [`Self::start_leading`] answers when all steps are done, however long that takes, or when one has failed.
+    pub async fn rotate(&self, name: &str, immediately: bool) -> Answer {
+        let ask = json!({
+            "SecretId": name,
+            "RotationLambdaARN": format!("arn:aws:lambda:{REGION}:123456789012:function:rotation"),
+            "RotationRules": {"AutomaticallyAfterDays": 30},
+            "RotateImmediately": immediately,
+        });
+        self.send("RotateSecret", &ask).await
+    }
+
+    /// Tags a secret.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn tag(&self, name: &str, tags: &[(&str, &str)]) {
+        let tags: Vec<Value> =
+            tags.iter().map(|(name, value)| json!({"Key": name, "Value": value})).collect();
+        self.call("TagResource", &json!({"SecretId": name, "Tags": tags})).await;
+    }
+
+    /// What DescribeSecret tells.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such secret.
+    pub async fn describe(&self, name: &str) -> Value {
+        self.call("DescribeSecret", &json!({"SecretId": name})).await
+    }
+
+    /// Schedules a secret for deletion.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn schedule_deletion(&self, name: &str) {
+        self.call("DeleteSecret", &json!({"SecretId": name, "RecoveryWindowInDays": 7})).await;
+    }
+
     /// Reads a secret's current value, uncounted.
     ///
     /// # Panics
@@ -117,6 +226,17 @@ impl Moto {
     pub async fn read_secret(&self, name: &str) -> String {
         let ask = json!({"SecretId": name, "VersionStage": "AWSCURRENT"});
         text(&self.call("GetSecretValue", &ask).await, "SecretString")
+    }
+
+    /// The names of all secrets.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn secrets(&self) -> Vec<String> {
+        let answer = self.call("ListSecrets", &json!({"MaxResults": 100})).await;
+        let secrets = answer["SecretList"].as_array().map(Vec::as_slice).unwrap_or_default();
+        secrets.iter().map(|secret| text(secret, "Name")).collect()
     }
 
     /// A secret's whole ARN.
@@ -141,6 +261,13 @@ impl Moto {
 
     /// Calls Secrets Manager past the proxy, so that the test's own calls are not counted.
     async fn call(&self, operation: &str, body: &Value) -> Value {
+        let answer = self.send(operation, body).await;
+        let refused = format!("moto refused {operation}: {}\n{}", answer.text(), self.process.output());
+        assert_eq!(answer.status, 200, "{refused}");
+        answer.json()
+    }
+
+    async fn send(&self, operation: &str, body: &Value) -> Answer {
         let target = format!("secretsmanager.{operation}");
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/secretsmanager/aws4_request, \
@@ -151,10 +278,15 @@ impl Moto {
             ("content-type", "application/x-amz-json-1.1"),
             ("x-amz-target", target.as_str()),
         ];
-        let answer = self.client.send(::http::Method::POST, &self.direct, &headers, body.to_string()).await;
-        let refused = format!("moto refused {operation}: {}\n{}", answer.text(), self.process.output());
-        assert_eq!(answer.status, 200, "{refused}");
-        answer.json()
+        let url = &self.direct;
+        let answer = self.client.open_for_long(::http::Method::POST, url, &headers, body.to_string()).await;
+        let answer = match answer {
+            Ok(answer) => answer.collect().await,
+            Err(broken) => Err(broken),
+        };
+        answer.unwrap_or_else(|broken| {
+            panic!("no answer to {operation}: {broken:?}\n{}", self.process.output())
+        })
     }
 }
 
@@ -192,6 +324,7 @@ mod tests {
         moto.outage(true);
         assert_eq!(read().await.status, 503);
         moto.outage(false);
+        assert_eq!(moto.secrets().await, ["prod/x"]);
         assert!(moto.arn("prod/x").await.contains(":secret:prod/x-"));
         moto.deny("prod/x");
         let denied = read().await;

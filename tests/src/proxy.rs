@@ -27,6 +27,8 @@ struct State {
     target: String,
     client: legacy::Client<HttpConnector, Full<bytes::Bytes>>,
     calls: Mutex<BTreeMap<String, u64>>,
+    /// The body of the last call of each operation.
+    last: Mutex<BTreeMap<String, bytes::Bytes>>,
     down: AtomicBool,
     /// What a call must name to be denied.
     denied: Mutex<Option<String>>,
@@ -39,6 +41,7 @@ impl Proxy {
             target: target.to_owned(),
             client: legacy::Client::builder(TokioExecutor::new()).build_http(),
             calls: Mutex::default(),
+            last: Mutex::default(),
             down: AtomicBool::new(false),
             denied: Mutex::default(),
         });
@@ -57,6 +60,13 @@ impl Proxy {
     #[must_use]
     pub fn calls(&self, operation: &str) -> u64 {
         self.state.calls().get(operation).copied().unwrap_or_default()
+    }
+
+    /// What the last call of one operation said.
+    #[must_use]
+    pub fn last(&self, operation: &str) -> Option<serde_json::Value> {
+        let last = self.state.last.lock().unwrap_or_else(PoisonError::into_inner);
+        serde_json::from_slice(last.get(operation)?).ok()
     }
 
     /// How many calls came in all.
@@ -107,6 +117,7 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Response<Body
         return json_answer(StatusCode::BAD_REQUEST, &json!({"message": "the request body ended early"}));
     };
     let body = body.to_bytes();
+    state.last.lock().unwrap_or_else(PoisonError::into_inner).insert(operation.clone(), body.clone());
     if state.denies(&body) {
         let message = format!(
             "User is not authorized to perform: {operation} because no identity-based policy allows it"

@@ -8,7 +8,7 @@
 //! extension have asked for their next event; only then is the next one handed out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ impl Phase {
 struct Shared {
     slots: Arc<Semaphore>,
     concurrent: bool,
+    /// Whether answers are taken as they are: the events are not HTTP.
+    plain: AtomicBool,
     serial: AtomicU64,
     queue: mpsc::UnboundedSender<Event>,
     events: AsyncMutex<mpsc::UnboundedReceiver<Event>>,
@@ -132,6 +134,7 @@ impl RuntimeApi {
         let shared = Arc::new(Shared {
             slots: Arc::new(Semaphore::new(concurrency)),
             concurrent: concurrency > 1,
+            plain: AtomicBool::new(false),
             serial: AtomicU64::new(1),
             queue,
             events: AsyncMutex::new(events),
@@ -186,6 +189,11 @@ impl RuntimeApi {
         }
         let lost = || FunctionError::new("Runtime.ExitError", "the invocation was never answered");
         answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// From now on answers are taken as they are, for functions whose events are not HTTP.
+    pub fn take_plain_answers(&self) {
+        self.shared.plain.store(true, Ordering::SeqCst);
     }
 
     /// Gives the invocations from now on this long: it is what the function is told, and nothing stops it then.

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `POST /v1/chat/completions` | `authorization: Bearer …` |
 //! | `POST /v1/messages` | `x-api-key` or `authorization: Bearer …`; `anthropic-version` is required |
-//! | `GET /v1/models` | either; Anthropic's shape when `anthropic-version` is sent |
+//! | `GET /v1/models`, `GET /openai/models` | either, or `api-key`; Anthropic's shape when `anthropic-version` is sent |
 //!
 //! Every answer has [`PROMPT_TOKENS`] and [`COMPLETION_TOKENS`]. A request with tools, whose last message is
 //! not a tool's result, is answered with a call of its first tool.
+//!
+//! Keys can be issued and revoked through the providers' own APIs: see [`admin`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -23,12 +25,16 @@ use tokio::sync::watch;
 use crate::server::{Body, Server, full};
 use crate::within;
 
+pub mod admin;
 mod anthropic;
+pub mod keyring;
 mod openai;
 mod script;
 #[cfg(test)]
 mod tests;
 
+pub use admin::Administration;
+use keyring::{Keyring, Verdict};
 pub use script::{Behaviour, Gate, Piece};
 
 /// Input tokens of every answer.
@@ -66,7 +72,8 @@ struct State {
 
 #[derive(Debug)]
 struct Inner {
-    keys: BTreeSet<String>,
+    keys: Keyring,
+    administration: Option<admin::Shared>,
     completion: String,
     script: VecDeque<Behaviour>,
     by_model: BTreeMap<String, Behaviour>,
@@ -78,6 +85,10 @@ struct Inner {
 struct Counts {
     requests: u64,
     refused: u64,
+    /// Requests for answers, not for lists, with a key that was good once.
+    revoked: u64,
+    /// The same with any key that was refused.
+    refused_answers: u64,
     gone: u64,
 }
 
@@ -100,9 +111,12 @@ struct Ask<'a> {
 impl Upstream {
     /// Starts an upstream that knows the given keys.
     pub async fn start(keys: &[&str]) -> Self {
+        let mut keyring = Keyring::default();
+        keys.iter().for_each(|key| keyring.allow(key));
         let state = Arc::new(State {
             inner: Mutex::new(Inner {
-                keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+                keys: keyring,
+                administration: None,
                 completion: COMPLETION.to_owned(),
                 script: VecDeque::new(),
                 by_model: BTreeMap::new(),
@@ -130,12 +144,33 @@ impl Upstream {
 
     /// Accepts a key from now on.
     pub fn allow(&self, key: &str) {
-        self.state.inner().keys.insert(key.to_owned());
+        self.state.inner().keys.allow(key);
     }
 
     /// Refuses a key from now on.
     pub fn revoke(&self, key: &str) {
-        self.state.inner().keys.remove(key);
+        self.state.inner().keys.revoke(key);
+    }
+
+    /// Issues keys through a provider's API from now on, which answers at the same address.
+    pub fn administer(&self, administration: impl Administration + 'static) {
+        self.state.inner().administration = Some(Arc::new(administration));
+    }
+
+    /// Refuses new keys this many times, from now on, as if they were not known everywhere at once.
+    pub fn be_slow(&self, refusals: u32) {
+        self.state.inner().keys.slowness = refusals;
+    }
+
+    /// Looks at the keys, or changes them.
+    pub fn keys<T>(&self, look: impl FnOnce(&mut Keyring) -> T) -> T {
+        look(&mut self.state.inner().keys)
+    }
+
+    /// How many requests for an answer came with a key that was good once.
+    #[must_use]
+    pub fn revoked(&self) -> u64 {
+        self.state.counts.borrow().revoked
     }
 
     /// Sets the text of every answer from now on.
@@ -186,6 +221,12 @@ impl Upstream {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.state.counts.borrow().refused
+    }
+
+    /// How many requests for an answer, not for a list, were refused for their key.
+    #[must_use]
+    pub fn refused_answers(&self) -> u64 {
+        self.state.counts.borrow().refused_answers
     }
 
     /// How many clients closed the connection before they had the whole answer.
@@ -252,8 +293,17 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
         _ if head.headers.contains_key("anthropic-version") => Format::Anthropic,
         _ => Format::OpenAi,
     };
+    let answered = {
+        let mut inner = state.inner();
+        let administration = inner.administration.clone();
+        administration.and_then(|administration| administration.answer(&mut inner.keys, &seen))
+    };
+    if let Some((status, body)) = answered {
+        return finish(watched, &script::Answer::json(status, &body));
+    }
     let key = presented_key(&head.headers);
-    let known = state.inner().keys.contains(&key);
+    let verdict = state.inner().keys.present(&key);
+    let known = verdict == Verdict::Good;
     let body = serde_json::from_slice::<Value>(&seen.body).unwrap_or_default();
     let model = body["model"].as_str().unwrap_or_default().to_owned();
     let chat =
@@ -270,6 +320,8 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
     state.counts.send_modify(|counts| {
         counts.requests += 1;
         counts.refused += u64::from(!known);
+        counts.refused_answers += u64::from(chat && !known);
+        counts.revoked += u64::from(chat && verdict == Verdict::Revoked);
     });
     if !known {
         return finish(watched, &bad_key(format, &key));
@@ -294,7 +346,7 @@ fn finish(watched: Watched, answer: &script::Answer) -> Response<Body> {
 fn presented_key(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    text("x-api-key").or(bearer).unwrap_or_default().to_owned()
+    text("x-api-key").or(text("api-key")).or(bearer).unwrap_or_default().to_owned()
 }
 
 fn bad_key(format: Format, key: &str) -> script::Answer {
@@ -307,7 +359,8 @@ fn bad_key(format: Format, key: &str) -> script::Answer {
 }
 
 fn models(format: Format, method: &Method, path: &str) -> script::Answer {
-    match (format, method == Method::GET && path == "/v1/models") {
+    // Azure's is under another path.
+    match (format, method == Method::GET && matches!(path, "/v1/models" | "/openai/models")) {
         (Format::OpenAi, true) => openai::models(),
         (Format::Anthropic, true) => anthropic::models(),
         (Format::OpenAi, false) => openai::not_found(),

@@ -37,3 +37,4 @@ mod routing;
 mod sdk;
 mod settlement;
 mod stack;
+mod stored_keys;

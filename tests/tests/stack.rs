@@ -27,7 +27,8 @@ pub(crate) const ANTHROPIC_KEY: &str = "sk-ant-0123456789-anthropic";
 /// What the model `demo` answers.
 pub(crate) const DEMO: &str = "The demo model answers without an upstream.";
 
-const TABLE: &str = "keyturn-test";
+/// The key table.
+pub(crate) const TABLE: &str = "keyturn-test";
 const CREDENTIALS: &[(&str, &str)] =
     &[("AWS_REGION", moto::REGION), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
 
@@ -36,7 +37,8 @@ pub(crate) struct Stack {
     pub(crate) upstream: Upstream,
     pub(crate) dynamo: Dynamo,
     pub(crate) directory: TempDir,
-    keys: Manager,
+    /// Manages the virtual keys.
+    pub(crate) keys: Manager,
 }
 
 impl Stack {

@@ -1,20 +1,21 @@
 //! How the API is put together from configuration.
 //!
-//! The function reads no provider's secret. Of the configuration file it needs `general_settings.master_key`, unless
-//! `KEYTURN_MASTER_KEY` is set, and `litellm_key_header_name`; the file is read only when `KEYTURN_CONFIG` names it.
+//! The function reads no provider's secret. Of the configuration file it needs `general_settings`: `master_key`, unless
+//! `KEYTURN_MASTER_KEY` is set, `litellm_key_header_name`, and what says where created keys are stored too; the file is
+//! read only when `KEYTURN_CONFIG` names it.
 
 use std::sync::Arc;
 
 use http::HeaderName;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, ConfigSource, Settings, Value};
+use keyturn_config::{Config, ConfigError, Settings};
 use keyturn_entry::Door;
 use keyturn_entry::log::Log;
+use keyturn_entry::setup::{self, SetupError};
 use keyturn_http::ClientError;
 use keyturn_keys::manage::{Manager, ManagerOptions};
 use keyturn_keys::{KeyStore, PlaceError, Surroundings};
-use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
-use secrecy::SecretString;
+use keyturn_secrets::{CacheSettings, CredentialCache, Stores};
 
 use crate::api::{Api, Parts};
 
@@ -24,30 +25,18 @@ pub enum LoadError {
     /// An environment variable, or what stands in the configuration.
     #[error(transparent)]
     Settings(#[from] ConfigError),
-    /// The configuration file.
-    #[error("cannot read the configuration {path}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A secret that is needed at once.
-    #[error("cannot read {what}")]
-    Secret {
-        /// What it was to be.
-        what: &'static str,
-        /// The store's refusal.
-        #[source]
-        source: SecretError,
-    },
+    /// The configuration file, or a secret that is needed at once.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// There is nothing to manage.
     #[error("there are no virtual keys to manage: set KEYTURN_TABLE or KEYTURN_KEY_STORE")]
     NoKeyStore,
     /// The place of the keys.
     #[error("KEYTURN_KEY_STORE, or KEYTURN_TABLE")]
     KeyStore(#[from] PlaceError),
+    /// Where created keys are stored too.
+    #[error(transparent)]
+    StoredKeys(#[from] keyturn_kept::NotWritable),
     /// The header for keys.
     #[error("general_settings.litellm_key_header_name is no header name")]
     KeyHeader,
@@ -65,31 +54,33 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
     let settings = Settings::from_env(env.as_ref())?;
     let place = settings.key_store.clone().ok_or(LoadError::NoKeyStore)?;
     let http = keyturn_http::client_through_proxy(env.as_ref())?;
-    let stores = Stores::new(Arc::clone(&env), &http);
+    let stores = Stores::new(Arc::clone(&env), &http, Arc::clone(&clock));
     let secrets = CredentialCache::new(stores, Arc::clone(&clock), CacheSettings::default());
     let config = match env.var("KEYTURN_CONFIG") {
         None => None,
-        Some(_) => Some(Config::parse(&configuration(&settings.config, &secrets).await?, env.as_ref())?),
+        Some(_) => {
+            Some(Config::parse(&setup::configuration(&settings.config, &secrets).await?, env.as_ref())?)
+        }
     };
     let master_key = match &config {
         Some(config) => settings.master_key(config),
         None => settings.master_key.as_ref(),
     };
-    let master_key = match master_key {
-        None => None,
-        Some(Value::Literal(key)) => Some(key.clone()),
-        Some(Value::Reference(reference)) => match secrets.get(reference).await {
-            Ok(secret) => Some(SecretString::from(secret.value.expose())),
-            Err(source) => return Err(LoadError::Secret { what: "the master key", source }),
-        },
-    };
-    let key_header = config.and_then(|config| config.general.litellm_key_header_name);
-    let key_header = key_header.map(|name| name.parse::<HeaderName>()).transpose();
+    let master_key = setup::master_key(master_key, &secrets).await?;
+    let general = config.map(|config| config.general).unwrap_or_default();
+    let key_header = general.litellm_key_header_name.map(|name| name.parse::<HeaderName>()).transpose();
     let key_header = key_header.map_err(|_| LoadError::KeyHeader)?;
     let found = Surroundings { env: env.as_ref(), http: &http, clock: &clock };
     let store: Arc<dyn KeyStore> = keyturn_keys::open_store(&place, &found)?;
+    let kept = match &general.stored_keys {
+        None => None,
+        Some(settings) => {
+            let found = keyturn_kept::Surroundings { env, http: http.clone(), clock: Arc::clone(&clock) };
+            Some(keyturn_kept::open(settings, &place, &found)?)
+        }
+    };
     // Repeated regenerations are answered with the same value, which is derived from the master key.
-    let options = ManagerOptions { derivation: master_key.clone(), ..ManagerOptions::default() };
+    let options = ManagerOptions { kept, derivation: master_key.clone(), ..ManagerOptions::default() };
     Ok(Arc::new(Api::new(Parts {
         manager: Manager::new(Arc::clone(&store), Arc::clone(&clock), options),
         store,
@@ -97,15 +88,4 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
         log: Log { level: settings.log_level.into(), sink },
         clock,
     })))
-}
-
-async fn configuration(source: &ConfigSource, secrets: &CredentialCache) -> Result<String, LoadError> {
-    match source {
-        ConfigSource::File(path) => std::fs::read_to_string(path)
-            .map_err(|source| LoadError::File { path: path.display().to_string(), source }),
-        ConfigSource::Secret(reference) => match secrets.get(reference).await {
-            Ok(secret) => Ok(secret.value.expose().to_owned()),
-            Err(source) => Err(LoadError::Secret { what: "the configuration", source }),
-        },
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use keyturn_entry::setup::SetupError;
 use keyturn_keys::ManageError;
 use keyturn_keys::store::StoreFailure;
 use keyturn_request::LoadError;
@@ -33,6 +34,9 @@ pub enum Error {
     /// The configuration, or what it names.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Where created keys are stored too.
+    #[error(transparent)]
+    StoredKeys(#[from] keyturn_kept::NotWritable),
     /// The port.
     #[error("cannot listen on {address}")]
     Listen {
@@ -53,7 +57,7 @@ pub fn complain(error: &Error) {
         anstream::eprintln!("  because: {error}");
         cause = error.source();
     }
-    if let Error::Load(LoadError::File { .. }) = error {
+    if let Error::Load(LoadError::Setup(SetupError::File { .. })) = error {
         anstream::eprintln!("  help: name one with --config; it has LiteLLM's format");
     }
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use keyturn_ambient::{Clock, Env};
+use keyturn_kept::Surroundings;
 use keyturn_keys::manage::ManagerOptions;
-use keyturn_keys::{KeyStore, Manager};
+use keyturn_keys::{KeyHash, KeyStore, Manager};
 use keyturn_keys_api::{Api, Parts};
 use keyturn_request::log::stderr;
 use keyturn_request::{Gateway, Options};
@@ -30,6 +31,7 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
     let virtual_key = first_run::virtual_key(&arguments.data_dir, &manager).await?;
     let master_key = first_run::master_key(&arguments.data_dir)?;
 
+    let found = Surroundings { env: Arc::clone(&env), http: http.clone(), clock: Arc::clone(&clock) };
     let options = Options {
         env,
         clock: Arc::clone(&clock),
@@ -41,7 +43,9 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
         master_key: Some(master_key),
     };
     let gateway = Gateway::load(options).await?;
-    let api = management(&gateway, Arc::clone(&keys) as _, clock);
+    // The first key is there as long as the data directory, and nowhere else.
+    let name = format!("local:{}", KeyHash::of(&virtual_key));
+    let api = management(&gateway, Arc::clone(&keys) as _, &name, &found)?;
 
     let address = SocketAddr::new(arguments.host, arguments.port);
     let failed = |source| Error::Listen { address, source };
@@ -73,13 +77,22 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
     Ok(())
 }
 
-/// The management API beside the gateway: with its master key, and telling it what changes.
-fn management(gateway: &Arc<Gateway>, store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>) -> Arc<Api> {
+/// The management API beside the gateway: with its master key, and telling it what changes. `name` tells this key
+/// store from others.
+fn management(
+    gateway: &Arc<Gateway>,
+    store: Arc<dyn KeyStore>,
+    name: &str,
+    found: &Surroundings,
+) -> Result<Arc<Api>, Error> {
     let store: Arc<dyn KeyStore> = Arc::new(Told { store, gateway: Arc::clone(gateway) });
     let door = gateway.door().clone();
-    let options = ManagerOptions { derivation: door.master_key().cloned(), ..ManagerOptions::default() };
+    let kept = gateway.stored_keys().map(|settings| keyturn_kept::open(settings, name, found)).transpose()?;
+    let derivation = door.master_key().cloned();
+    let options = ManagerOptions { kept, derivation, ..ManagerOptions::default() };
+    let clock = Arc::clone(&found.clock);
     let manager = Manager::new(Arc::clone(&store), Arc::clone(&clock), options);
-    Arc::new(Api::new(Parts { manager, store, door, log: gateway.log(), clock }))
+    Ok(Arc::new(Api::new(Parts { manager, store, door, log: gateway.log(), clock })))
 }
 
 async fn either(signals: &mut (Signal, Signal)) {

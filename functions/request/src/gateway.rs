@@ -6,8 +6,11 @@ use std::time::Duration;
 use http::HeaderMap;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, Value};
+use keyturn_config::{
+    Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys,
+};
 use keyturn_entry::log::{Level, Log, with_causes};
+use keyturn_entry::setup::{self, SetupError};
 use keyturn_entry::{Door, Presented};
 use keyturn_http::ClientError;
 use keyturn_keys::{
@@ -71,24 +74,9 @@ pub enum LoadError {
         /// What is wrong.
         source: ConfigError,
     },
-    /// The configuration file.
-    #[error("cannot read the configuration {path}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A secret that is needed before the first request.
-    #[error("cannot read {what}")]
-    Secret {
-        /// What it was to be.
-        what: String,
-        /// The store's refusal.
-        #[source]
-        source: SecretError,
-    },
+    /// The configuration file, or a secret that is needed before the first request.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// Nobody serves this model.
     #[error(
         "model_list: {model_name}: litellm_params.model {model:?} names no provider that is supported; write it as <provider>/<model>"
@@ -152,6 +140,7 @@ pub struct Gateway {
     timeout: Duration,
     stream_timeout: Option<Duration>,
     default_master_key: bool,
+    stored_keys: Option<StoredKeys>,
     pub(crate) response_mode: ResponseMode,
 }
 
@@ -176,9 +165,9 @@ impl Gateway {
             hard_ttl: settings.credential_hard_ttl,
             ..CacheSettings::default()
         };
-        let credentials =
-            CredentialCache::new(Stores::new(Arc::clone(&env), &http), Arc::clone(&clock), cache_settings);
-        let text = configuration(&source, &credentials).await?;
+        let stores = Stores::new(Arc::clone(&env), &http, Arc::clone(&clock));
+        let credentials = CredentialCache::new(stores, Arc::clone(&clock), cache_settings);
+        let text = setup::configuration(&source, &credentials).await?;
         let config = Config::parse(&text, env.as_ref())
             .map_err(|source_error| LoadError::Config { place: place(&source), source: source_error })?;
         drop(text);
@@ -222,15 +211,7 @@ impl Gateway {
         let default_master_key = configured.is_none() && master_key.is_some();
         // The warm-up and the master key share the same wait.
         let (failed, master_key) = tokio::join!(prefetch(&credentials, references), async {
-            match configured {
-                None => Ok(master_key),
-                Some(Value::Literal(key)) => Ok(Some(key)),
-                Some(Value::Reference(reference)) => {
-                    let secret = credentials.get(&reference).await;
-                    let found = secret.map(|secret| Some(SecretString::from(secret.value.expose())));
-                    found.map_err(|source| LoadError::Secret { what: "the master key".to_owned(), source })
-                }
-            }
+            Ok::<_, SetupError>(setup::master_key(configured.as_ref(), &credentials).await?.or(master_key))
         });
         for error in failed {
             log.write(
@@ -272,6 +253,7 @@ impl Gateway {
             timeout: router.timeout.or(config.litellm.request_timeout).unwrap_or(DEFAULT_TIMEOUT),
             stream_timeout: router.stream_timeout,
             default_master_key,
+            stored_keys: config.general.stored_keys,
             response_mode: settings.response_mode,
         }))
     }
@@ -286,6 +268,12 @@ impl Gateway {
     #[must_use]
     pub fn uses_default_master_key(&self) -> bool {
         self.default_master_key
+    }
+
+    /// Where the values of created keys are stored too. The gateway makes none: it is for who manages keys beside it.
+    #[must_use]
+    pub fn stored_keys(&self) -> Option<&StoredKeys> {
+        self.stored_keys.as_ref()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -388,17 +376,6 @@ fn place(source: &ConfigSource) -> String {
     match source {
         ConfigSource::File(path) => path.display().to_string(),
         ConfigSource::Secret(reference) => reference.to_string(),
-    }
-}
-
-async fn configuration(source: &ConfigSource, credentials: &CredentialCache) -> Result<String, LoadError> {
-    match source {
-        ConfigSource::File(path) => std::fs::read_to_string(path)
-            .map_err(|source| LoadError::File { path: path.display().to_string(), source }),
-        ConfigSource::Secret(reference) => match credentials.get(reference).await {
-            Ok(secret) => Ok(secret.value.expose().to_owned()),
-            Err(source) => Err(LoadError::Secret { what: "the configuration".to_owned(), source }),
-        },
     }
 }
 

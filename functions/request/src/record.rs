@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use jiff::Timestamp;
-use keyturn_entry::{CALL_ID, Count, call_id};
+use keyturn_entry::{CALL_ID, Metric, call_id};
 use keyturn_keys::{Admission, SettleError, Spent};
 use keyturn_providers::{Surface, Usage};
 use serde::Serialize;
@@ -23,7 +23,7 @@ use crate::log::{Level, with_causes};
 use crate::stream::Outcome;
 
 /// Requests that were admitted though a soft budget is used up: all, and those of keys, teams and users.
-const OVER_SOFT_BUDGET: Count = Count { metric: "SoftBudgetExceeded", by: &["soft_budget_exceeded"] };
+const OVER_SOFT_BUDGET: Metric = Metric::count("SoftBudgetExceeded", &["soft_budget_exceeded"]);
 
 /// One log line. Names, numbers and hashes only: there is no field that a body or a key could stand in.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -184,7 +184,7 @@ impl Open {
         record.duration_ms = milliseconds(self.gateway.since(self.started));
         let (log, now) = (self.gateway.log, self.gateway.now());
         if record.soft_budget_exceeded.is_some() {
-            log.count(Level::Info, now, "request", &record, OVER_SOFT_BUDGET);
+            log.measure(Level::Info, now, "request", &record, OVER_SOFT_BUDGET, 1);
         } else {
             log.write(Level::Info, now, "request", &record);
         }

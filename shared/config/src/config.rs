@@ -71,7 +71,7 @@ impl Config {
         TABLE.apply("", &mut top, &mut warnings)?;
         let mut take = |name: &str| top.remove(name).unwrap_or(Json::Null);
         let general = take("general_settings");
-        let lookup = general::lookup(
+        let (lookup, stored_keys) = general::lookup(
             general.as_object().map(|_| &general),
             take("environment_variables"),
             env,
@@ -81,7 +81,7 @@ impl Config {
         let mut models = Section::new("", serde_json::json!({ "model_list": take("model_list") }), &scope)?;
         let section = |name: &str, value: Json| Section::new(name, value, &scope);
 
-        let general = General::read(section("general_settings", general)?, &mut warnings)?;
+        let general = General::read(section("general_settings", general)?, stored_keys, &mut warnings)?;
         let litellm = LiteLlm::read(section("litellm_settings", take("litellm_settings"))?, &mut warnings)?;
         let router =
             Router::read(section("router_settings", take("router_settings"))?, &litellm, &mut warnings)?;

@@ -4,10 +4,10 @@ use keyturn_ambient::Env;
 use serde_json::Value as Json;
 
 use crate::error::{ConfigError, Warning};
-use crate::lookup::{KeyManagement, Lookup};
+use crate::key_management::{self, KeyManagementSettings, StoredKeys};
+use crate::lookup::Lookup;
 use crate::reference::is_variable;
 use crate::section::{Field, Scope, Section};
-use crate::settings;
 use crate::table::{Table, Unknown};
 use crate::value::Value;
 
@@ -22,6 +22,8 @@ pub struct General {
     pub disable_spend_logs: bool,
     /// How `os.environ/NAME` is resolved: the key management system and `environment_variables`.
     pub lookup: Lookup,
+    /// `key_management_settings.store_virtual_keys`.
+    pub stored_keys: Option<StoredKeys>,
 }
 
 #[rustfmt::skip]
@@ -99,7 +101,7 @@ const TABLE: Table = Table {
         ]),
         ("budgets of users over team keys", &["apply_user_budget_to_team_keys"]),
         ("a setting of the file; set KEYTURN_KEY_CACHE_SECONDS", &["user_api_key_cache_ttl"]),
-        ("this key manager; use key_management_system: aws_secret_manager", &["use_google_kms", "use_azure_key_vault"]),
+        ("this key manager; use key_management_system: aws_secret_manager or hashicorp_vault", &["use_google_kms", "use_azure_key_vault"]),
         ("guardrails", &["guardrails"]),
     ],
     refused_unless_true: &[],
@@ -107,32 +109,14 @@ const TABLE: Table = Table {
     unknown: Unknown::Refused,
 };
 
-#[rustfmt::skip]
-const KEY_MANAGEMENT: Table = Table {
-    supported: &["hosted_keys", "primary_secret_name", "access_mode", "aws_region_name"],
-    ignored: &[("Keyturn stores no virtual keys in the manager", &[
-        "prefix_for_stored_virtual_keys", "description", "tags", "kms_key_id", "replica_regions",
-    ])],
-    refused: &[
-        ("virtual keys in the secret manager", &["store_virtual_keys"]),
-        ("a role of its own for the secret manager; give the function's role the permission", &[
-            "aws_role_name", "aws_session_name", "aws_external_id", "aws_profile_name", "aws_web_identity_token",
-            "aws_sts_endpoint",
-        ]),
-        ("secret managers written in Python", &["custom_secret_manager"]),
-    ],
-    refused_unless_true: &[],
-    refused_parts: &[],
-    unknown: Unknown::Refused,
-};
-
-/// How the file resolves `os.environ/NAME`. It is read before everything else, from copies: the rest depends on it.
+/// How the file resolves `os.environ/NAME`, and where created keys are written to. It is read before everything else,
+/// from copies: the rest depends on it.
 pub(crate) fn lookup(
     general: Option<&Json>,
     variables: Json,
     env: &dyn Env,
     warnings: &mut Vec<Warning>,
-) -> Result<Lookup, ConfigError> {
+) -> Result<(Lookup, Option<StoredKeys>), ConfigError> {
     // The settings of the look-up are looked up in the environment alone.
     let plain = Scope { env, lookup: Lookup::default() };
     let mut lookup = Lookup::default();
@@ -142,56 +126,24 @@ pub(crate) fn lookup(
         }
         lookup.variables.insert(name, field.variable()?);
     }
-    let of = |name: &str| general.and_then(|general| general.get(name)).cloned().unwrap_or(Json::Null);
-    let system = Section::new("general_settings", serde_json::json!({ SYSTEM: of(SYSTEM) }), &plain)?
-        .read(SYSTEM, |field| Ok((field.problem(SYSTEMS), field.text()?)))?;
-    let manager =
-        Section::new("general_settings.key_management_settings", of("key_management_settings"), &plain)?
-            .sorted_by(&KEY_MANAGEMENT, warnings)?;
-    lookup.key_management = match system {
-        None => settings::provider_secret(env)?.map_or(KeyManagement::Environment, KeyManagement::Document),
-        Some((_, system)) if system == "local" => KeyManagement::Environment,
-        Some((_, system)) if system == "aws_secret_manager" => aws(manager, env)?,
-        Some((wrong, _)) => return Err(wrong),
-    };
-    Ok(lookup)
-}
-
-const SYSTEM: &str = "key_management_system";
-const SYSTEMS: &str = "must be aws_secret_manager or local: no other one is supported";
-
-fn aws(mut settings: Section<'_>, env: &dyn Env) -> Result<KeyManagement, ConfigError> {
-    settings.read("aws_region_name", |field| {
-        let wrong = field.problem("must be the region that the function runs in (AWS_REGION)");
-        let region = field.text()?;
-        let own = env.var("AWS_REGION").or_else(|| env.var("AWS_DEFAULT_REGION"));
-        if own.is_none_or(|own| own == region) { Ok(()) } else { Err(wrong) }
-    })?;
-    let hosted_keys = settings.read("hosted_keys", Field::texts)?;
-    let primary_secret_name = settings.read("primary_secret_name", Field::text)?;
-    let reads = settings.read("access_mode", |field| {
-        let wrong = field.problem("must be read_only, read_and_write or write_only");
-        match field.text()?.as_str() {
-            "read_only" | "read_and_write" => Ok(true),
-            "write_only" => Ok(false),
-            _ => Err(wrong),
-        }
-    })?;
-    Ok(if reads.unwrap_or(true) {
-        KeyManagement::AwsSecretsManager { hosted_keys, primary_secret_name }
-    } else {
-        KeyManagement::Environment
-    })
+    let KeyManagementSettings { reads, stored_keys } = key_management::read(general, env, warnings)?;
+    lookup.key_management = reads;
+    Ok((lookup, stored_keys))
 }
 
 impl General {
-    pub(crate) fn read(section: Section<'_>, warnings: &mut Vec<Warning>) -> Result<Self, ConfigError> {
+    pub(crate) fn read(
+        section: Section<'_>,
+        stored_keys: Option<StoredKeys>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self, ConfigError> {
         let mut section = section.sorted_by(&TABLE, warnings)?;
         Ok(Self {
             master_key: section.read("master_key", Field::secret)?,
             litellm_key_header_name: section.read("litellm_key_header_name", header_name)?,
             disable_spend_logs: section.read("disable_spend_logs", Field::boolean)?.unwrap_or_default(),
             lookup: section.scope().lookup.clone(),
+            stored_keys,
         })
     }
 }
@@ -211,6 +163,5 @@ mod tests {
     #[test]
     fn tables_are_consistent() {
         TABLE.assert_consistent();
-        KEY_MANAGEMENT.assert_consistent();
     }
 }

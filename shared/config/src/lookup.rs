@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use keyturn_ambient::Env;
 use secrecy::ExposeSecret;
 
+use crate::key_management::is_path;
 use crate::reference::{RefError, SecretRef};
 use crate::value::Value;
 
@@ -24,8 +25,15 @@ pub enum KeyManagement {
         /// The one JSON secret that holds the names as fields; `None`: each name is a secret.
         primary_secret_name: Option<String>,
     },
-    /// `KEYTURN_PROVIDER_SECRET`, when the file names no key management system: one secret that holds every name as a
-    /// field. It lets the same file work on a laptop (from the environment) and in the cloud (from the secret).
+    /// `hashicorp_vault`, with an `access_mode` that reads.
+    HashicorpVault {
+        /// As for AWS.
+        hosted_keys: Option<Vec<String>>,
+        /// The mount and the path above the documents, with a slash at the end.
+        root: String,
+    },
+    /// `KEYTURN_PROVIDER_SECRET`, when the file names no key management system to read from: one secret that holds every
+    /// name as a field. It lets the same file work on a laptop (from the environment) and in the cloud (from the secret).
     Document(SecretRef),
 }
 
@@ -34,7 +42,7 @@ impl KeyManagement {
         match self {
             Self::Environment => false,
             Self::Document(_) => true,
-            Self::AwsSecretsManager { hosted_keys, .. } => {
+            Self::AwsSecretsManager { hosted_keys, .. } | Self::HashicorpVault { hosted_keys, .. } => {
                 hosted_keys.as_ref().is_none_or(|hosted| hosted.iter().any(|key| key == name))
             }
         }
@@ -68,15 +76,15 @@ impl Lookup {
         }
     }
 
-    /// The characters of a secret's name in AWS Secrets Manager
+    /// Names have the characters of a secret's name in AWS Secrets Manager, and at most its 512
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>).
     fn hosted(&self, name: &str) -> Result<SecretRef, RefError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
         if name.is_empty() || name.len() > 512 || !name.bytes().all(plain) {
             return Err(RefError::BadName);
         }
-        let reference = |secret: &str, field: Option<&str>| SecretRef {
-            scheme: "aws-secretsmanager".to_owned(),
+        let of = |scheme: &str, secret: &str, field: Option<&str>| SecretRef {
+            scheme: scheme.to_owned(),
             name: secret.to_owned(),
             field: field.map(str::to_owned),
             stage: None,
@@ -84,9 +92,14 @@ impl Lookup {
         Ok(match &self.key_management {
             KeyManagement::Document(secret) => SecretRef { field: Some(name.to_owned()), ..secret.clone() },
             KeyManagement::AwsSecretsManager { primary_secret_name: Some(primary), .. } => {
-                reference(primary, Some(name))
+                of("aws-secretsmanager", primary, Some(name))
             }
-            KeyManagement::AwsSecretsManager { .. } | KeyManagement::Environment => reference(name, None),
+            KeyManagement::HashicorpVault { .. } if !is_path(name) => return Err(RefError::BadName),
+            // The field that LiteLLM reads and writes.
+            KeyManagement::HashicorpVault { root, .. } => of("vault", &format!("{root}{name}"), Some("key")),
+            KeyManagement::AwsSecretsManager { .. } | KeyManagement::Environment => {
+                of("aws-secretsmanager", name, None)
+            }
         })
     }
 

@@ -3,6 +3,7 @@
 //! `scheme:name[#field][?stage=STAGE]`, for example
 //! - `aws-secretsmanager:prod/keyturn/providers#OPENAI_API_KEY`
 //! - `env:OPENAI_API_KEY` (LiteLLM's `os.environ/OPENAI_API_KEY` becomes this, or the key management system)
+//! - `vault:secret/litellm/providers#OPENAI_API_KEY`
 //! - `file:/vault/secrets/providers.env#OPENAI_API_KEY`, `file:/mnt/secrets/openai-api-key`
 
 use std::fmt;
@@ -13,9 +14,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Where a secret lives. It holds names only, so it may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SecretRef {
-    /// The store: `env`, `file`, `aws-secretsmanager`.
+    /// The store: `env`, `file`, `aws-secretsmanager`, `vault`.
     pub scheme: String,
-    /// The secret's name in that store: a variable, a path, a name or an ARN.
+    /// The secret's name in that store: a variable, a path, a mount and a path, a name or an ARN.
     pub name: String,
     /// The field of a JSON (or `KEY=value`) secret; `None` is the whole value.
     pub field: Option<String>,
@@ -30,7 +31,9 @@ pub enum RefError {
     #[error("is not a secret reference: expected scheme:name[#field][?stage=STAGE]")]
     NoScheme,
     /// The scheme names a store that Keyturn does not read.
-    #[error("names a secret store that is not supported: expected env:, file: or aws-secretsmanager:")]
+    #[error(
+        "names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:"
+    )]
     UnknownScheme,
     /// The name after the scheme is empty or holds control characters.
     #[error("names no secret after the scheme")]
@@ -47,7 +50,7 @@ pub enum RefError {
 }
 
 /// The stores that can be written as an explicit reference in a secret-bearing field.
-const SCHEMES: &[&str] = &["aws-secretsmanager", "env", "file"];
+const SCHEMES: &[&str] = &["aws-secretsmanager", "env", "file", "vault"];
 
 /// Schemes of stores that are easy to expect here. Taken for literal keys they would be sent to a provider.
 const UNSUPPORTED_SCHEMES: &[&str] = &[
@@ -64,7 +67,6 @@ const UNSUPPORTED_SCHEMES: &[&str] = &[
     "hashicorp-vault",
     "secretsmanager",
     "ssm",
-    "vault",
 ];
 
 impl SecretRef {
@@ -175,6 +177,7 @@ mod tests {
         for (text, scheme, name, field, stage) in [
             ("env:OPENAI_API_KEY", "env", "OPENAI_API_KEY", None, None),
             ("file:/run/secrets/openai-api-key", "file", "/run/secrets/openai-api-key", None, None),
+            ("vault:secret/prod/keys#A", "vault", "secret/prod/keys", Some("A"), None),
             ("file:/run/p.env#KEY", "file", "/run/p.env", Some("KEY"), None),
             ("aws-secretsmanager:prod/keys#A", "aws-secretsmanager", "prod/keys", Some("A"), None),
             (
@@ -232,7 +235,7 @@ mod tests {
         assert_eq!(SecretRef::explicit("sk-1234").unwrap(), None);
         assert_eq!(SecretRef::explicit("user:password").unwrap(), None);
         assert_eq!(SecretRef::explicit("env:A").unwrap(), Some(SecretRef::env("A").unwrap()));
-        assert_eq!(SecretRef::explicit("vault:kv/a").unwrap_err(), RefError::UnknownScheme);
+        assert_eq!(SecretRef::explicit("hashicorp-vault:kv/a").unwrap_err(), RefError::UnknownScheme);
         assert_eq!(SecretRef::explicit("file:").unwrap_err(), RefError::BadName);
     }
 }

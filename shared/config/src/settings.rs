@@ -22,8 +22,8 @@ pub struct Settings {
     /// `general_settings.master_key`; [`Settings::master_key`] chooses.
     pub master_key: Option<Value>,
     /// `KEYTURN_PROVIDER_SECRET`: a reference to one JSON (or `KEY=value`) secret without a field, in which
-    /// `os.environ/NAME` is looked up in fields that bear a secret, unless the file names a key management system.
-    /// [`Config::parse`] reads it. Default none: the environment.
+    /// `os.environ/NAME` is looked up in fields that bear a secret, unless the file names a key management system to
+    /// read from. [`Config::parse`] reads it. Default none: the environment.
     pub provider_secret: Option<SecretRef>,
     /// `KEYTURN_KEY_CACHE_SECONDS`: how long a virtual key without limits is served from memory. Default 10.
     pub key_cache: Duration,
@@ -223,8 +223,8 @@ mod tests {
     fn names_the_variable_and_never_the_value() {
         for (variables, expected) in [
             (
-                &[("KEYTURN_CONFIG", "vault:canary")][..],
-                "KEYTURN_CONFIG names a secret store that is not supported: expected env:, file: or aws-secretsmanager:",
+                &[("KEYTURN_CONFIG", "hashicorp-vault:canary")][..],
+                "KEYTURN_CONFIG names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:",
             ),
             (
                 &[("KEYTURN_KEY_STORE", "canary"), ("KEYTURN_TABLE", "canary")],

@@ -123,8 +123,8 @@ fn of_litellm_params() {
         ("api_key: os.environ/not-a-name", "api_key is not the name of an environment variable"),
         ("api_key: 'file:'", "api_key names no secret after the scheme"),
         (
-            "api_key: 'vault:secret/openai'",
-            "api_key names a secret store that is not supported: expected env:, file: or aws-secretsmanager:",
+            "api_key: 'hashicorp-vault:secret/openai'",
+            "api_key names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:",
         ),
         ("api_base: example.com", "api_base must be an http:// or https:// URL"),
         ("api_base: 'https://'", "api_base must be an http:// or https:// URL"),
@@ -182,12 +182,22 @@ fn of_general_settings() {
         ),
         ("mastr_key: a", "mastr_key is not a known setting; did you mean master_key?"),
         (
-            "key_management_system: hashicorp_vault",
-            "key_management_system must be aws_secret_manager or local: no other one is supported",
+            "key_management_system: azure_key_vault",
+            "key_management_system must be aws_secret_manager, hashicorp_vault or local: no other one is supported",
         ),
         (
             "key_management_settings: {store_virtual_keys: true}",
-            "key_management_settings.store_virtual_keys is not supported: virtual keys in the secret manager",
+            "key_management_settings.store_virtual_keys \
+             needs key_management_system: aws_secret_manager or hashicorp_vault",
+        ),
+        (
+            "key_management_system: local, key_management_settings: {store_virtual_keys: 'True'}",
+            "key_management_settings.store_virtual_keys \
+             needs key_management_system: aws_secret_manager or hashicorp_vault",
+        ),
+        (
+            "key_management_settings: {store_virtual_keys: maybe}",
+            "key_management_settings.store_virtual_keys must be true or false",
         ),
         (
             "key_management_settings: {hosted_key: []}",
@@ -207,18 +217,64 @@ fn of_general_settings() {
             "key_management_settings.access_mode must be read_only, read_and_write or write_only",
         ),
         (
+            "key_management_system: hashicorp_vault, key_management_settings: {primary_secret_name: a}",
+            "key_management_settings.primary_secret_name is not supported: \
+             a setting of aws_secret_manager; key_management_system is hashicorp_vault",
+        ),
+        (
+            "key_management_system: hashicorp_vault, master_key: os.environ/../a",
+            "master_key names no secret after the scheme",
+        ),
+        (
             "key_management_system: aws_secret_manager, master_key: os.environ/a#b",
             "master_key names no secret after the scheme",
         ),
         (
             "use_google_kms: true",
             "use_google_kms is not supported: this key manager; \
-          use key_management_system: aws_secret_manager",
+          use key_management_system: aws_secret_manager or hashicorp_vault",
         ),
     ];
     for (field, expected) in cases {
         let file = with(&format!("general_settings: {{{field}}}"));
         assert_eq!(error(&file), format!("general_settings.{expected}"), "{field}");
+    }
+    let tags: Vec<String> = (0..41).map(|tag| format!("t{tag}: v")).collect();
+    for (field, expected) in [
+        (
+            "access_mode: read_only",
+            "access_mode must be read_and_write or write_only with store_virtual_keys, which writes",
+        ),
+        ("prefix_for_stored_virtual_keys: ''", "prefix_for_stored_virtual_keys must not be empty"),
+        (
+            "prefix_for_stored_virtual_keys: a/../b",
+            "prefix_for_stored_virtual_keys must be a path of letters, digits and _+=.@-, at most 200 characters",
+        ),
+        (
+            &format!("prefix_for_stored_virtual_keys: {}", "a".repeat(200)),
+            "prefix_for_stored_virtual_keys must be a path of letters, digits and _+=.@-, at most 200 characters",
+        ),
+        ("replica_regions: [a]", "replica_regions is not supported: copies of virtual keys in other regions"),
+        ("tags: [a]", "tags must be a mapping"),
+        ("tags: {a: [b]}", "tags.a must be a single value, not a list or a mapping"),
+        (
+            "tags: {keyturn:gateway: b}",
+            "tags.(a name that is not shown) cannot be a tag: names have 1 to 128 characters and do not begin with \
+             aws: or keyturn:, values have at most 256",
+        ),
+        (&format!("tags: {{{}}}", tags.join(", ")), "tags must be at most 40"),
+        ("kms_key_id: 1", "kms_key_id must be a text: put it in quotes"),
+        (
+            "custom_secret_manager: a.B",
+            "custom_secret_manager is not supported: secret managers written in Python",
+        ),
+    ] {
+        let file = with(&format!(
+            "general_settings: {{key_management_system: aws_secret_manager, \
+             key_management_settings: {{store_virtual_keys: true, {field}}}}}"
+        ));
+        let path = "general_settings.key_management_settings";
+        assert_eq!(error(&file), format!("{path}.{expected}"), "{field}");
     }
     check(
         &[

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use keyturn_config::{Config, ConfigError, Fallback, ModelInfo, Router, Value};
+use keyturn_config::{Config, ConfigError, Fallback, ModelInfo, Router, StoredKeys, Value};
 use secrecy::ExposeSecret;
 
 fn env(variables: &[(&str, &str)]) -> HashMap<String, String> {
@@ -196,12 +196,81 @@ fn the_key_manager_decides_what_a_name_refers_to() {
             "key_management_system: aws_secret_manager, key_management_settings: {aws_region_name: eu-west-1}",
             "aws-secretsmanager:NAME",
         ),
+        ("key_management_system: hashicorp_vault", "vault:secret/NAME#key"),
+        (
+            "key_management_system: hashicorp_vault, key_management_settings: {hosted_keys: [OTHER]}",
+            "env:NAME",
+        ),
     ] {
         let file = params("api_key: os.environ/NAME") + &format!("general_settings: {{{settings}}}");
         let config = Config::parse(&file, &env(&[("AWS_REGION", "eu-west-1")])).unwrap();
         assert_eq!(api_key(&config), expected, "{settings}");
         assert_eq!(shown(&config.general.lookup.secret("NAME").unwrap()), expected, "{settings}");
     }
+}
+
+#[test]
+fn vault_is_read_where_litellm_reads_it() {
+    let file =
+        params("api_key: os.environ/NAME") + "general_settings: {key_management_system: hashicorp_vault}";
+    let place = [("HCP_VAULT_MOUNT_NAME", "/kv/"), ("HCP_VAULT_PATH_PREFIX", "team/llm")];
+    assert_eq!(api_key(&Config::parse(&file, &env(&place)).unwrap()), "vault:kv/team/llm/NAME#key");
+    for variable in ["HCP_VAULT_MOUNT_NAME", "HCP_VAULT_PATH_PREFIX"] {
+        let error = Config::parse(&file, &env(&[(variable, "a/../canary")])).unwrap_err().to_string();
+        let expected = "must be a path of letters, digits and _+=.@-";
+        assert_eq!(error, format!("the environment variable {variable} {expected}"));
+    }
+}
+
+#[test]
+fn created_keys_are_stored_where_the_file_says() {
+    let file = |settings: &str| with(&format!("general_settings: {{{settings}}}"));
+    let stored = |settings: &str| parse(&file(settings)).general.stored_keys;
+    assert_eq!(stored("key_management_system: aws_secret_manager"), None);
+    let aws = stored(
+        "key_management_system: aws_secret_manager, key_management_settings: {store_virtual_keys: true, \
+         description: d, tags: {Team: llm, Cost: 7}, kms_key_id: alias/k, replica_regions: []}",
+    );
+    let tags = BTreeMap::from([("Cost".to_owned(), "7".to_owned()), ("Team".to_owned(), "llm".to_owned())]);
+    let expected = StoredKeys {
+        scheme: "aws-secretsmanager",
+        prefix: "litellm/".to_owned(),
+        description: Some("d".to_owned()),
+        tags,
+        kms_key_id: Some("alias/k".to_owned()),
+    };
+    assert_eq!(aws, Some(expected));
+    for prefix in ["keys", "keys/"] {
+        let vault = stored(&format!(
+            "key_management_system: hashicorp_vault, key_management_settings: {{store_virtual_keys: true, \
+             access_mode: write_only, prefix_for_stored_virtual_keys: {prefix}}}"
+        ));
+        let vault = vault.unwrap();
+        assert_eq!((vault.scheme, vault.prefix.as_str()), ("vault", "secret/keys/"));
+    }
+    // Off: what would say how is told.
+    let off = "key_management_system: aws_secret_manager, \
+               key_management_settings: {store_virtual_keys: false, prefix_for_stored_virtual_keys: a, tags: {b: c}}";
+    let config = parse(&file(off));
+    assert_eq!(config.general.stored_keys, None);
+    let warned: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let warning = |field: &str| {
+        format!("general_settings.key_management_settings.{field} is ignored: store_virtual_keys is off")
+    };
+    assert_eq!(warned, [warning("prefix_for_stored_virtual_keys"), warning("tags")]);
+}
+
+#[test]
+fn a_manager_that_is_only_written_is_not_read() {
+    let secret = [("KEYTURN_PROVIDER_SECRET", "aws-secretsmanager:prod/providers")];
+    let file = params("api_key: os.environ/NAME")
+        + "general_settings: {key_management_system: aws_secret_manager, \
+           key_management_settings: {store_virtual_keys: true, access_mode: write_only}}";
+    assert_eq!(
+        api_key(&Config::parse(&file, &env(&secret)).unwrap()),
+        "aws-secretsmanager:prod/providers#NAME"
+    );
+    assert_eq!(api_key(&parse(&file)), "env:NAME");
 }
 
 #[test]

@@ -4,7 +4,8 @@ mod call_id;
 mod door;
 pub mod log;
 mod metric;
+pub mod setup;
 
 pub use call_id::{CALL_ID, call_id};
 pub use door::{Door, KeyFault, Presented};
-pub use metric::Count;
+pub use metric::Metric;

@@ -11,50 +11,62 @@ use crate::log::{Level, Log};
 /// The namespace of Keyturn's metrics.
 const NAMESPACE: &str = "Keyturn";
 
-/// Something that is counted when it happens.
+/// Something that is counted or measured.
 #[derive(Debug, Clone, Copy)]
-pub struct Count {
-    /// The metric's name; no field of the line has it.
-    pub metric: &'static str,
+pub struct Metric {
+    /// Its name; no field of the line has it.
+    pub name: &'static str,
+    /// CloudWatch's name of the unit: `Count`, or `None` where the metric's name says it.
+    pub unit: &'static str,
     /// Fields of the line that it is counted by, each alone, besides altogether. They must be there and be text, and
     /// have few values: CloudWatch takes each value for a metric of its own.
     pub by: &'static [&'static str],
 }
 
+impl Metric {
+    /// Something that is counted when it happens.
+    #[must_use]
+    pub const fn count(name: &'static str, by: &'static [&'static str]) -> Self {
+        Self { name, unit: "Count", by }
+    }
+}
+
 impl Log {
-    /// Writes one line, and counts it.
-    pub fn count<F: Serialize>(
+    /// Writes one line, with a figure for a metric; 1 counts it.
+    pub fn measure<F: Serialize>(
         &self,
         level: Level,
         timestamp: Timestamp,
         message: &'static str,
         fields: &F,
-        count: Count,
+        metric: Metric,
+        figure: impl Into<Value>,
     ) {
         #[derive(Serialize)]
-        struct Counted<'a, F> {
+        struct Measured<'a, F> {
             #[serde(flatten)]
             fields: &'a F,
             #[serde(flatten)]
-            metric: Map<String, Value>,
+            embedded: Map<String, Value>,
         }
-        self.write(level, timestamp, message, &Counted { fields, metric: embedded(count, timestamp) });
+        let embedded = embedded(metric, timestamp, figure.into());
+        self.write(level, timestamp, message, &Measured { fields, embedded });
     }
 }
 
 /// What makes a line one of that format.
-fn embedded(count: Count, timestamp: Timestamp) -> Map<String, Value> {
+fn embedded(metric: Metric, timestamp: Timestamp, figure: Value) -> Map<String, Value> {
     let altogether: &[&str] = &[];
-    let dimensions: Vec<&[&str]> = [altogether].into_iter().chain(count.by.chunks(1)).collect();
+    let dimensions: Vec<&[&str]> = [altogether].into_iter().chain(metric.by.chunks(1)).collect();
     let metadata = json!({
         "Timestamp": timestamp.as_millisecond(),
         "CloudWatchMetrics": [{
             "Namespace": NAMESPACE,
             "Dimensions": dimensions,
-            "Metrics": [{"Name": count.metric, "Unit": "Count"}],
+            "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
         }],
     });
-    Map::from_iter([("_aws".to_owned(), metadata), (count.metric.to_owned(), 1.into())])
+    Map::from_iter([("_aws".to_owned(), metadata), (metric.name.to_owned(), figure)])
 }
 
 #[cfg(test)]
@@ -73,9 +85,9 @@ mod tests {
         static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
         let log = Log { level: Level::Warn, sink: |line| LINES.lock().unwrap().extend_from_slice(line) };
         let now = Timestamp::from_millisecond(1_574_109_732_004).unwrap();
-        let opened = Count { metric: "Opened", by: &["door"] };
-        log.count(Level::Warn, now, "opened", &Fields { door: "front" }, opened);
-        log.count(Level::Info, now, "opened", &Fields { door: "back" }, opened);
+        let opened = Metric::count("Opened", &["door"]);
+        log.measure(Level::Warn, now, "opened", &Fields { door: "front" }, opened, 1);
+        log.measure(Level::Info, now, "opened", &Fields { door: "back" }, opened, 1);
 
         let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
         let line: Value = serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap();
@@ -100,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_by_nothing_is_one_metric() {
-        let metadata = &embedded(Count { metric: "Opened", by: &[] }, Timestamp::UNIX_EPOCH)["_aws"];
+        let metadata = &embedded(Metric::count("Opened", &[]), Timestamp::UNIX_EPOCH, 1.into())["_aws"];
         assert_eq!(metadata["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
     }
 }

@@ -39,4 +39,4 @@ pub use period::{NotAPeriod, Period, Window};
 pub use places::{PlaceError, Surroundings, open_store};
 pub use store::KeyStore;
 pub use vault::VaultKeyStore;
-pub use virtual_key::{KeyType, PendingRotation, VirtualKey};
+pub use virtual_key::{KeyType, PendingRotation, ValueName, VirtualKey};

@@ -22,6 +22,9 @@ pub struct VirtualKey {
     pub key_name: String,
     /// The values that open the key, as hashes, and until when each does; `None` = no end.
     pub hashes: BTreeMap<KeyHash, Option<Timestamp>>,
+    /// What the values are called that were added beside others, and since when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_values: BTreeMap<KeyHash, ValueName>,
     /// A name for people, unique among all keys.
     #[serde(default)]
     pub key_alias: Option<String>,
@@ -120,6 +123,15 @@ pub struct PendingRotation {
     /// See [`VirtualKey::last_rotation_salt`].
     #[serde(default)]
     pub salt: Option<String>,
+}
+
+/// What one of a key's values is called, so that whoever added it finds it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueName {
+    /// The name. Not secret.
+    pub name: String,
+    /// Since when the value has it.
+    pub since: Timestamp,
 }
 
 /// What a key is for; it stands for routes where `allowed_routes` is empty.

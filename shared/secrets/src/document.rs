@@ -33,6 +33,9 @@ impl Document {
 
     /// One field's value, at the version of the whole. `reference` is for the error.
     pub(crate) fn field(&self, field: &str, reference: &dyn Fn() -> String) -> Result<Secret, SecretError> {
+        if self.whole.value.is_field(field) {
+            return Ok(self.whole.clone());
+        }
         let fields = self.fields.get_or_init(|| parse(self.whole.value.expose()));
         let fields = fields.as_ref().map_err(|what| SecretError::malformed(reference(), what))?;
         match fields.get(field) {
@@ -123,6 +126,20 @@ mod tests {
         let text = format!(r#"{{"a": {}{}, "b": "v"}}"#, "[".repeat(100_000), "]".repeat(100_000));
         let found = field(&text, "b");
         assert!(matches!(found.as_deref(), Ok("v") | Err(SecretError::Malformed { .. })));
+    }
+
+    #[test]
+    fn the_only_field_of_a_document_is_the_whole_value() {
+        let field = |text: &str, field: &str| {
+            let value = SecretValue::of_only_field("key", text.into());
+            let document = Document::new(Secret { value, version: VersionId::new("v1") });
+            document.field(field, &String::new).map(|found| found.value.expose().to_owned())
+        };
+        for text in ["sk-1", r#"{"key": "inner"}"#, "key=inner"] {
+            assert_eq!(field(text, "key").unwrap(), text);
+        }
+        assert_eq!(field(r#"{"A": "1"}"#, "A").unwrap(), "1");
+        assert!(matches!(field("sk-1", "A"), Err(SecretError::Malformed { .. })));
     }
 
     #[test]

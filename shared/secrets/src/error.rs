@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use keyturn_ambient::with_causes;
+
 /// What a store said about a failure, reduced to text.
 ///
 /// An SDK's own error would carry the raw response, and with it perhaps a secret.
@@ -14,6 +16,11 @@ impl Cause {
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// An error and what it comes from. Only for errors that hold no part of a value.
+    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
+        Self::new(&with_causes(error))
     }
 }
 
@@ -58,6 +65,16 @@ pub enum SecretError {
         #[source]
         cause: Cause,
     },
+    /// Another writer was there first, or still is: its stages are not where they were thought to be, or a version
+    /// already has another value. Look again, then decide.
+    #[error("secret `{reference}` was changed by somebody else")]
+    Conflict {
+        /// The reference that was written to.
+        reference: String,
+        /// What the store said.
+        #[source]
+        cause: Cause,
+    },
     /// The secret is there but not in a form that the reference can be read from.
     #[error("secret `{reference}` is malformed")]
     Malformed {
@@ -94,6 +111,12 @@ impl SecretError {
     #[must_use]
     pub fn unavailable(reference: impl Into<String>, cause: &str) -> Self {
         Self::Unavailable { reference: reference.into(), cause: Cause::new(cause) }
+    }
+
+    /// Somebody else was there first.
+    #[must_use]
+    pub fn conflict(reference: impl Into<String>, cause: &str) -> Self {
+        Self::Conflict { reference: reference.into(), cause: Cause::new(cause) }
     }
 
     /// Not readable.

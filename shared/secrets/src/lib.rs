@@ -9,16 +9,21 @@
 //! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
 //! | `env` | an environment variable | – |
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
+//! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
+//!
+//! AWS Secrets Manager and Vault can be written too: they are [`StagedStore`]s, opened by [`stores::open_staged`].
 
 mod cache;
 mod document;
 mod error;
 mod secret;
+mod staged;
 mod store;
 pub mod stores;
 
 pub use cache::{CacheSettings, CacheStats, CredentialCache};
 pub use error::{Cause, SecretError};
 pub use secret::{Secret, SecretValue, Stage, VersionId};
+pub use staged::{About, Description, Lease, Listed, Page, StagedStore};
 pub use store::SecretStore;
 pub use stores::Stores;

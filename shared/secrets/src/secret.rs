@@ -56,13 +56,28 @@ impl fmt::Display for VersionId {
 ///
 /// It dereferences to [`SecretString`], so `secrecy::ExposeSecret` works on it too.
 #[derive(Clone)]
-pub struct SecretValue(Arc<SecretString>);
+pub struct SecretValue {
+    text: Arc<SecretString>,
+    /// The field of its document that it is, if that has no other.
+    only_field: Option<&'static str>,
+}
 
 impl SecretValue {
+    /// The value of a document that has one field, whose name everybody knows: a reference to this field means the
+    /// whole value, whatever is in it.
+    pub(crate) fn of_only_field(field: &'static str, value: SecretString) -> Self {
+        Self { text: Arc::new(value), only_field: Some(field) }
+    }
+
+    /// Whether it is the field of this name, as a whole.
+    pub(crate) fn is_field(&self, field: &str) -> bool {
+        self.only_field == Some(field)
+    }
+
     /// The value itself. Call it only where the value leaves for its owner: a header being built.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.text.expose_secret()
     }
 }
 
@@ -70,13 +85,13 @@ impl Deref for SecretValue {
     type Target = SecretString;
 
     fn deref(&self) -> &SecretString {
-        &self.0
+        &self.text
     }
 }
 
 impl From<SecretString> for SecretValue {
     fn from(value: SecretString) -> Self {
-        Self(Arc::new(value))
+        Self { text: Arc::new(value), only_field: None }
     }
 }
 
@@ -108,6 +123,8 @@ pub enum Stage {
     Current,
     /// `AWSPREVIOUS`: what everybody used before the last rotation.
     Previous,
+    /// `AWSPENDING`: the version that a rotation is making.
+    Pending,
     /// Any other label.
     Named(String),
 }
@@ -119,6 +136,7 @@ impl Stage {
         match label {
             None | Some("AWSCURRENT") => Self::Current,
             Some("AWSPREVIOUS") => Self::Previous,
+            Some("AWSPENDING") => Self::Pending,
             Some(label) => Self::Named(label.to_owned()),
         }
     }
@@ -129,6 +147,7 @@ impl Stage {
         match self {
             Self::Current => "AWSCURRENT",
             Self::Previous => "AWSPREVIOUS",
+            Self::Pending => "AWSPENDING",
             Self::Named(label) => label,
         }
     }

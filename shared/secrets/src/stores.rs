@@ -3,24 +3,29 @@
 mod aws_secrets_manager;
 mod environment;
 mod file;
+mod vault;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use keyturn_ambient::Env;
+use keyturn_ambient::{Clock, Env};
 
-use crate::SecretStore;
+use crate::{SecretStore, StagedStore};
 
 pub use aws_secrets_manager::AwsSecretsManager;
 pub use environment::Environment;
 pub use file::Files;
+pub use vault::HashiCorpVault;
 
 /// What a store is built from.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The environment.
     pub env: Arc<dyn Env>,
     /// The HTTP client that everything shares.
     pub http: reqwest::Client,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Builds a store.
@@ -31,7 +36,24 @@ static STORES: &[(&str, Constructor)] = &[
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
+    (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
+
+/// Builds a store that writes.
+type StagedConstructor = fn(&Surroundings) -> Arc<dyn StagedStore>;
+
+/// Every store that writes. It is a list of its own, so that what only reads does not hold the code that writes.
+static STAGED_STORES: &[(&str, StagedConstructor)] = &[
+    (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
+    (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
+];
+
+/// Builds the store of a scheme that writes; `None` when there is none. It connects to nothing.
+#[must_use]
+pub fn open_staged(scheme: &str, found: &Surroundings) -> Option<Arc<dyn StagedStore>> {
+    let (_, constructor) = STAGED_STORES.iter().find(|(known, _)| *known == scheme)?;
+    Some(constructor(found))
+}
 
 /// A store, built when it is first asked for.
 type Lazy = LazyLock<Arc<dyn SecretStore>, Box<dyn FnOnce() -> Arc<dyn SecretStore> + Send>>;
@@ -42,8 +64,8 @@ pub struct Stores(Vec<(&'static str, Lazy)>);
 impl Stores {
     /// Every store of the list.
     #[must_use]
-    pub fn new(env: Arc<dyn Env>, http: &reqwest::Client) -> Self {
-        let found = Arc::new(Surroundings { env, http: http.clone() });
+    pub fn new(env: Arc<dyn Env>, http: &reqwest::Client, clock: Arc<dyn Clock>) -> Self {
+        let found = Arc::new(Surroundings { env, http: http.clone(), clock });
         let lazy = |&(scheme, constructor): &(&'static str, Constructor)| {
             let found = Arc::clone(&found);
             let build: Box<dyn FnOnce() -> Arc<dyn SecretStore> + Send> =
@@ -85,23 +107,40 @@ impl fmt::Debug for Stores {
 mod tests {
     use std::collections::HashMap;
 
+    use keyturn_ambient::SystemClock;
+
     use super::*;
+
+    fn stores(env: Arc<dyn Env>) -> Stores {
+        Stores::new(env, &keyturn_http::client().unwrap(), Arc::new(SystemClock))
+    }
 
     #[test]
     fn each_scheme_builds_the_store_that_answers_to_it() {
-        let http = keyturn_http::client().unwrap();
-        let stores = Stores::new(Arc::new(HashMap::new()), &http);
+        let stores = stores(Arc::new(HashMap::new()));
         for (scheme, _) in STORES {
             assert_eq!(stores.find(scheme).unwrap().scheme(), *scheme);
         }
-        assert!(stores.find("vault").is_none());
+        assert!(stores.find("nonesuch").is_none());
+    }
+
+    #[test]
+    fn each_scheme_builds_the_writing_store_that_answers_to_it() {
+        let found = Surroundings {
+            env: Arc::new(HashMap::new()),
+            http: keyturn_http::client().unwrap(),
+            clock: Arc::new(SystemClock),
+        };
+        for (scheme, _) in STAGED_STORES {
+            assert_eq!(open_staged(scheme, &found).unwrap().scheme(), *scheme);
+        }
+        assert!(open_staged(Files::SCHEME, &found).is_none());
     }
 
     #[test]
     fn a_store_is_built_at_first_use_only() {
-        let http = keyturn_http::client().unwrap();
         let env: Arc<dyn Env> = Arc::new(HashMap::new());
-        let stores = Stores::new(Arc::clone(&env), &http);
+        let stores = stores(Arc::clone(&env));
         let untouched = Arc::strong_count(&env);
         assert!(stores.find(Files::SCHEME).is_some());
         assert_eq!(Arc::strong_count(&env), untouched);
@@ -111,11 +150,10 @@ mod tests {
 
     #[test]
     fn a_store_can_be_replaced() {
-        let http = keyturn_http::client().unwrap();
-        let stores = Stores::new(Arc::new(HashMap::new()), &http);
+        let stores = stores(Arc::new(HashMap::new()));
         let mine: Arc<dyn SecretStore> = Arc::new(Files::new());
         let stores = stores.with(Arc::clone(&mine));
         assert!(Arc::ptr_eq(stores.find("file").unwrap(), &mine));
-        assert_eq!(format!("{stores:?}"), r#"["aws-secretsmanager", "env", "file"]"#);
+        assert_eq!(format!("{stores:?}"), r#"["aws-secretsmanager", "env", "vault", "file"]"#);
     }
 }

@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 use keyturn_ambient::SystemClock;
 use keyturn_config::SecretRef;
-use keyturn_secrets::{CacheSettings, CredentialCache, Stores};
+use keyturn_secrets::stores::{Surroundings, open_staged};
+use keyturn_secrets::{About, CacheSettings, CredentialCache, SecretError, Stage, Stores, VersionId};
+use keyturn_tests::moto::{Moto, REGION};
+use keyturn_tests::openbao::{OpenBao, ROOT};
+use secrecy::SecretString;
+use serde_json::json;
 
 const CANARY: &str = "canary-4f1d9b";
 
@@ -22,7 +27,7 @@ fn cache() -> (CredentialCache, tempfile::TempDir) {
     write("bad.json", format!(r#"{{"KEY": "{CANARY}""#));
     write("deep.json", format!(r#"{{"KEY": {{"{CANARY}": "{CANARY}"}}}}"#));
     let env = HashMap::from([("KEY".to_owned(), CANARY.to_owned())]);
-    let stores = Stores::new(Arc::new(env), &keyturn_http::client().unwrap());
+    let stores = Stores::new(Arc::new(env), &keyturn_http::client().unwrap(), Arc::new(SystemClock));
     let cache = CredentialCache::new(stores, Arc::new(SystemClock), CacheSettings::default());
     (cache, directory)
 }
@@ -50,6 +55,10 @@ async fn no_debug_display_error_or_count_shows_a_value() {
         write!(shown, "{error} {error:?} {error:#?} {}", error.source().unwrap()).unwrap();
     }
     write!(shown, "{cache:?} {cache:#?} {:?}", cache.stats()).unwrap();
+    shows_nothing(&shown);
+}
+
+fn shows_nothing(shown: &str) {
     assert!(shown.contains("[redacted]"));
     assert!(!shown.contains(CANARY), "{shown}");
     // Nor encoded or in part.
@@ -57,4 +66,83 @@ async fn no_debug_display_error_or_count_shows_a_value() {
     let decimal = format!("{:?}", CANARY.as_bytes());
     assert!(!shown.contains(&hex) && !shown.contains(decimal.trim_matches(['[', ']'])));
     assert!(!shown.contains("4f1d9b"));
+}
+
+fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
+    let env: HashMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Surroundings { env: Arc::new(env), http: keyturn_http::client().unwrap(), clock: Arc::new(SystemClock) }
+}
+
+/// Everything that a failed call shows.
+fn words(error: &SecretError) -> String {
+    format!("{error} {error:?} {error:#?} {:?}", error.source().map(ToString::to_string))
+}
+
+/// Calls a store that writes in every way that fails, and some that do not.
+async fn shown_by(scheme: &str, found: &Surroundings, prefix: &str) -> String {
+    let store = open_staged(scheme, found).unwrap();
+    let (name, absent) = (format!("{prefix}one"), format!("{prefix}none"));
+    let id = |name: &str| VersionId::new(&format!("{name:-<36}"));
+    let canary = SecretString::from(CANARY);
+    let other = SecretString::from(format!("{CANARY} "));
+    let first = store.write(&name, &canary, &About::default()).await.unwrap();
+    store.stage(&name, &id("next"), &canary, &Stage::Pending, None).await.unwrap();
+    let mut shown = format!("{:?} {:?}", store.version(&name, &first).await, store.describe(&name).await);
+    write!(shown, "{:?}", store.list(prefix, None).await).unwrap();
+    let too_long = SecretString::from(CANARY.repeat(200_000));
+    let failures = [
+        store.stage(&name, &first, &other, &Stage::Pending, None).await,
+        store.stage(&absent, &first, &other, &Stage::Pending, Some(&canary)).await,
+        store.stage(&name, &id("long"), &too_long, &Stage::Pending, None).await,
+        store.stage(&name, &VersionId::new("short"), &SecretString::from(""), &Stage::Pending, None).await,
+        store.write(&format!("{prefix}\u{7}"), &canary, &About::default()).await.map(drop),
+        store.promote(&name, &id("next"), &id("another")).await,
+        store.promote(&name, &id("another"), &first).await,
+        store.unstage(&name, &first, &Stage::Current).await,
+    ];
+    let failures: Vec<String> =
+        failures.iter().filter_map(|outcome| outcome.as_ref().err()).map(words).collect();
+    assert!(failures.len() >= 6, "{failures:#?}");
+    shown.extend(failures);
+    shown
+}
+
+#[tokio::test]
+async fn no_failure_to_write_to_secrets_manager_shows_a_value() {
+    let moto = Moto::start().await;
+    let found = surroundings(&[
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", CANARY),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &moto.url()),
+    ]);
+    shows_nothing(&shown_by("aws-secretsmanager", &found, "").await);
+}
+
+#[tokio::test]
+async fn no_failure_to_read_or_write_in_vault_shows_a_value() {
+    let server = OpenBao::shared();
+    let prefix = format!("secret/{}/", server.fresh("canary"));
+    let found = surroundings(&[("HCP_VAULT_ADDR", server.url()), ("HCP_VAULT_TOKEN", ROOT)]);
+    let mut shown = shown_by("vault", &found, &prefix).await;
+    let stores = Stores::new(Arc::clone(&found.env), &found.http, Arc::clone(&found.clock));
+    let store = stores.find("vault").unwrap();
+    let documents = [
+        json!({"key": CANARY, "keyturn": CANARY}),
+        json!({"keyturn": {"written": 1, "version": [CANARY]}}),
+        json!({"key": CANARY, "keyturn": {"written": 1, "previous": {"fields": {"key": CANARY}}}}),
+    ];
+    for (number, fields) in documents.iter().enumerate() {
+        let name = format!("{prefix}bad-{number}");
+        server.write(&name.replacen("secret/", "secret/data/", 1), &json!({"data": fields})).await;
+        shown.push_str(&words(&store.get(&name, &Stage::Current).await.unwrap_err()));
+    }
+    let refused = surroundings(&[("HCP_VAULT_ADDR", server.url()), ("HCP_VAULT_TOKEN", CANARY)]);
+    let refused = open_staged("vault", &refused).unwrap();
+    shown.push_str(&words(&refused.describe(&format!("{prefix}one")).await.unwrap_err()));
+    let address = format!("http://user:{CANARY}@localhost");
+    let unset = open_staged("vault", &surroundings(&[("HCP_VAULT_ADDR", &address)])).unwrap();
+    shown.push_str(&words(&unset.describe(&format!("{prefix}one")).await.unwrap_err()));
+    shows_nothing(&shown);
 }

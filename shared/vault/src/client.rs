@@ -1,14 +1,19 @@
 //! Documents of a KV engine, version 2.
 
+pub(crate) mod app_roles;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
 use keyturn_http::Tls;
 use serde_json::Value;
-use vaultrs::api::kv2::requests::{ReadSecretRequest, SetSecretRequestOptions};
+use vaultrs::api::kv2::requests::{ReadSecretRequest, SetSecretMetadataRequest, SetSecretRequestOptions};
+use vaultrs::api::kv2::responses::SecretVersionMetadata;
 use vaultrs::{api, kv2};
 
 use crate::caller::{Server, answer, answer_of_list};
@@ -30,6 +35,10 @@ pub struct Document {
     pub data: Value,
     /// Which version of the document this is; the first is 1.
     pub version: u64,
+    /// When this version was written, by the server's clock.
+    pub created: Timestamp,
+    /// What is noted beside the document, whatever its version: its custom metadata.
+    pub notes: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Document {
@@ -38,9 +47,28 @@ impl fmt::Debug for Document {
     }
 }
 
-/// A Vault server, seen through one login. Making it connects to nothing.
+/// A version of a document that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Which version it is.
+    pub version: u64,
+    /// When it was written, by the server's clock.
+    pub created: Timestamp,
+}
+
+/// What is known of a document that may be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The newest version: the one that the next write is to follow. 0 = there was none yet.
+    pub version: u64,
+    /// What is noted beside the document.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// A Vault server, seen through one login. Making it connects to nothing. Clones share the login.
+#[derive(Clone)]
 pub struct Vault {
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     mount: String,
     prefix: Option<String>,
 }
@@ -63,7 +91,7 @@ impl Vault {
             Some(tls) => keyturn_http::client_with(env, &tls).map_err(SetupError::Client)?,
         };
         Ok(Self {
-            sessions: Sessions {
+            sessions: Arc::new(Sessions {
                 server: Server { address: settings.address, http },
                 login: settings.login,
                 login_namespace: settings.login_namespace,
@@ -71,10 +99,28 @@ impl Vault {
                 clock,
                 current: Mutex::default(),
                 turn: tokio::sync::Mutex::default(),
-            },
+            }),
             mount: settings.mount,
             prefix: settings.prefix,
         })
+    }
+
+    /// Where the KV engine is mounted.
+    #[must_use]
+    pub fn mount(&self) -> &str {
+        &self.mount
+    }
+
+    /// The same server and login with another mount, and without a prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::BadPath`].
+    pub fn at(&self, mount: &str) -> Result<Self, VaultError> {
+        if !is_path(mount) {
+            return Err(VaultError::BadPath);
+        }
+        Ok(Self { sessions: Arc::clone(&self.sessions), mount: mount.to_owned(), prefix: None })
     }
 
     /// Reads the newest version of a document.
@@ -102,7 +148,27 @@ impl Vault {
             answer("path", api::exec_with_result(&session.caller, request)).await
         };
         let found = self.reading(read).await?;
-        Ok(Document { data: found.data, version: found.metadata.version })
+        Ok(Document {
+            data: found.data,
+            version: found.metadata.version,
+            created: time(&found.metadata.created_time)?,
+            notes: found.metadata.custom_metadata.into_iter().flatten().collect(),
+        })
+    }
+
+    /// What is known of a document, deleted or not.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::NotFound`] when there is nothing, or it was deleted with all its versions.
+    pub async fn trace(&self, path: &str) -> Result<Trace, VaultError> {
+        let path = &self.path(path)?;
+        let read = |session: Arc<Session>| async move {
+            answer("path", kv2::read_metadata(&session.caller, &self.mount, path)).await
+        };
+        let found = self.reading(read).await?;
+        let notes = found.custom_metadata.into_iter().flatten().collect();
+        Ok(Trace { version: found.current_version, notes })
     }
 
     /// Writes a version of a document after `after`; 0 = it must not have been there. Returns the new version.
@@ -111,13 +177,27 @@ impl Vault {
     ///
     /// [`VaultError::CasMismatch`] when its newest version is another one.
     pub async fn put(&self, path: &str, data: &Value, after: u64) -> Result<u64, VaultError> {
+        Ok(self.write(path, data, after).await?.version)
+    }
+
+    /// The same; tells also when the new version was written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vault::put`].
+    pub async fn put_timed(&self, path: &str, data: &Value, after: u64) -> Result<Written, VaultError> {
+        let SecretVersionMetadata { version, created_time, .. } = self.write(path, data, after).await?;
+        Ok(Written { version, created: time(&created_time)? })
+    }
+
+    async fn write(&self, path: &str, data: &Value, after: u64) -> Result<SecretVersionMetadata, VaultError> {
         let path = &self.path(path)?;
         let cas = u32::try_from(after).map_err(|_| VaultError::CasMismatch)?;
         let write = |session: Arc<Session>| async move {
             let options = SetSecretRequestOptions { cas };
             answer("path", kv2::set_with_options(&session.caller, &self.mount, path, data, options)).await
         };
-        Ok(self.writing(write).await?.version)
+        self.writing(write).await
     }
 
     /// Writes a document, whatever was there. Returns the new version.
@@ -131,6 +211,22 @@ impl Vault {
             answer("path", kv2::set(&session.caller, &self.mount, path, data)).await
         };
         Ok(self.writing(write).await?.version)
+    }
+
+    /// Sets what is noted beside a document. Its versions do not change.
+    ///
+    /// # Errors
+    ///
+    /// When Vault does not take it.
+    pub async fn note(&self, path: &str, notes: &BTreeMap<String, String>) -> Result<(), VaultError> {
+        let path = &self.path(path)?;
+        let write = |session: Arc<Session>| async move {
+            let notes: HashMap<_, _> = notes.clone().into_iter().collect();
+            let mut request = SetSecretMetadataRequest::builder();
+            request.custom_metadata(notes);
+            answer("path", kv2::set_metadata(&session.caller, &self.mount, path, Some(&mut request))).await
+        };
+        self.writing(write).await
     }
 
     /// Deletes a document with all its versions, so that the next one is version 1 again; one that is not there is no
@@ -164,13 +260,17 @@ impl Vault {
         self.writing(destroy).await
     }
 
-    /// The names under a path, those of deeper paths with a slash at the end, in no order; none when there is nothing.
+    /// The names under a path (an empty one is where all paths begin), those of deeper paths with a slash at the end,
+    /// in no order; none when there is nothing.
     ///
     /// # Errors
     ///
     /// When Vault does not tell.
     pub async fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
-        let path = &self.path(path)?;
+        let path = &match path {
+            "" => self.prefix.clone().unwrap_or_default(),
+            path => self.path(path)?,
+        };
         let list = |session: Arc<Session>| async move {
             answer_of_list("path", kv2::list(&session.caller, &self.mount, path)).await
         };
@@ -240,6 +340,11 @@ impl Vault {
             other => other,
         }
     }
+}
+
+/// A time as Vault writes it.
+fn time(text: &str) -> Result<Timestamp, VaultError> {
+    text.parse().map_err(|_| VaultError::Unavailable(Outage::Malformed))
 }
 
 /// What the HTTP client needs beyond what it has anyway.

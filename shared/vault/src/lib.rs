@@ -25,6 +25,7 @@ pub mod logins;
 mod sessions;
 mod settings;
 
-pub use client::{Document, Vault};
+pub use client::app_roles::{AppRole, SecretId};
+pub use client::{Document, Trace, Vault, Written};
 pub use error::{Outage, SetupError, VaultError};
 pub use settings::is_path;

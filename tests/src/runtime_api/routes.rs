@@ -134,6 +134,9 @@ async fn respond(
         receive(request.into_body(), with_prelude, since, head, hangup).await;
     } else {
         let answer = match request.into_body().collect().await {
+            Ok(body) if shared.plain.load(Ordering::SeqCst) => {
+                Ok((Head { status: 200, headers: HeaderMap::new() }, body.to_bytes()))
+            }
             Ok(body) => buffered(&body.to_bytes()),
             Err(error) => Err(format!("the answer broke off: {error}")),
         };

@@ -15,10 +15,11 @@ use crate::store::{Edit, EditError, Kind, RowId};
 use crate::virtual_key::{KeyType, VirtualKey};
 
 use super::error::Lost;
+use super::kept::carry;
 use super::rows::Loaded;
 use super::spend::Move;
 use super::{ATTEMPTS, Caller, KeyFields, KeyInfo, ManageError, Manager, Patch, Revision};
-use super::{check, kept_name, value};
+use super::{check, value};
 
 /// The metadata that makes a key a service account's.
 const SERVICE_ACCOUNT: &str = "service_account_id";
@@ -144,8 +145,8 @@ impl Manager {
         }
         edits.extend(more);
         let (edits, names): (Vec<_>, Vec<_>) = edits.into_iter().unzip();
-        let name = kept_name(&key);
-        if let Some(kept) = &self.options.kept {
+        let kept = self.kept(&key);
+        if let Some((kept, name)) = &kept {
             // Nothing may be written over the value of a key that is there.
             if self.store.open(&key.id).await?.row.is_some() {
                 return Err(ManageError::Duplicate { field: "key" });
@@ -155,15 +156,15 @@ impl Manager {
             {
                 return Err(ManageError::Duplicate { field: "key_alias" });
             }
-            kept.write(&name, &value).await.map_err(ManageError::KeptUnavailable)?;
+            kept.write(name, &value).await.map_err(ManageError::KeptUnavailable)?;
         }
         if let Err(error) = self.store.edit(&edits).await {
             let EditError::Conflict(at) = error else { return Err(Lost::from(error).into_error()) };
             // The same value may have been made a key by another in between; then what is kept is that key's.
-            if let Some(kept) = &self.options.kept
+            if let Some((kept, name)) = &kept
                 && self.store.open(&key.id).await?.row.is_none()
             {
-                kept.remove(&name).await.map_err(ManageError::KeptUnavailable)?;
+                kept.remove(name).await.map_err(ManageError::KeptUnavailable)?;
             }
             let field = names.get(at).copied().unwrap_or("key");
             return Err(ManageError::Duplicate { field });
@@ -284,8 +285,8 @@ impl Manager {
             let Some(Loaded { row, value: key }) = self.load::<VirtualKey>(&RowId::key(id)).await? else {
                 return Ok(false);
             };
-            if let Some(kept) = &self.options.kept {
-                kept.remove(&kept_name(&key)).await.map_err(ManageError::KeptUnavailable)?;
+            if let Some((kept, name)) = self.kept(&key) {
+                kept.remove(&name).await.map_err(ManageError::KeptUnavailable)?;
             }
             let mut edits = vec![Edit::Delete { id: row.id, rev: row.rev, shares: row.shares }];
             edits.extend(key.key_alias.map(|alias| Edit::Release { alias, id: key.id }));
@@ -348,17 +349,18 @@ impl Manager {
             make(&mut key, now)?;
             self.may_touch(caller, &before.value).await?;
             self.may_have(caller, &key, Some(&before.value)).await?;
-            let (from, to) = (kept_name(&before.value), kept_name(&key));
-            let kept = self.options.kept.as_ref().filter(|_| from != to);
-            if let Some(kept) = kept {
-                kept.copy(&from, &to).await.map_err(ManageError::KeptUnavailable)?;
+            let kept = self.kept(&before.value).zip(self.kept(&key));
+            let kept =
+                kept.map(|((kept, from), (_, to))| (kept, from, to)).filter(|(_, from, to)| from != to);
+            if let Some((kept, from, to)) = &kept {
+                carry(*kept, from, to, &before.value, now).await?;
             }
             let more = alias_edits(&before.value, &key);
             let revision = Revision { value: key, more };
             match self.attempt(&before, revision, caller.name.as_deref(), now).await {
                 Ok(()) => {
-                    if let Some(kept) = kept {
-                        kept.remove(&from).await.map_err(ManageError::KeptUnavailable)?;
+                    if let Some((kept, from, _)) = &kept {
+                        kept.remove(from).await.map_err(ManageError::KeptUnavailable)?;
                     }
                     self.set_spend::<VirtualKey>(id, spend).await?;
                     return self.found(self.required(id).await?).await;
@@ -366,8 +368,8 @@ impl Manager {
                 Err(Lost::Race(_)) => {}
                 Err(Lost::For(error)) => {
                     // The copy under a name that the key did not get.
-                    if let (Some(kept), ManageError::Duplicate { .. }) = (kept, &error) {
-                        kept.remove(&to).await.map_err(ManageError::KeptUnavailable)?;
+                    if let (Some((kept, _, to)), ManageError::Duplicate { .. }) = (&kept, &error) {
+                        kept.remove(to).await.map_err(ManageError::KeptUnavailable)?;
                     }
                     return Err(error);
                 }
@@ -411,6 +413,7 @@ pub(crate) fn empty(value: &SecretString, now: Timestamp) -> VirtualKey {
         id,
         key_name: value::shown(value),
         hashes: BTreeMap::from([(id, None)]),
+        named_values: BTreeMap::new(),
         key_alias: None,
         team_id: None,
         user_id: None,

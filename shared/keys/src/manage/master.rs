@@ -8,6 +8,7 @@
 use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::store::RowId;
 use crate::virtual_key::{KeyType, VirtualKey};
 
 use super::keys::empty;
@@ -40,13 +41,23 @@ impl Manager {
         if how.fields != KeyFields::default() {
             return Err(ManageError::invalid("new_master_key", "must come without fields of keys"));
         }
-        let key = KeyRef::Value(present.clone());
-        match self.resolve(&key).await {
+        self.master_row(caller, present, is_configured).await?;
+        self.regenerate(caller, &KeyRef::Value(present.clone()), how).await
+    }
+
+    /// The row of master keys that `present` is one of; made when there is none, if `present` is the one that stands
+    /// in the configuration.
+    pub(super) async fn master_row(
+        &self,
+        caller: &Caller,
+        present: &SecretString,
+        is_configured: bool,
+    ) -> Result<RowId, ManageError> {
+        let not_master = || ManageError::invalid("key", "is not the master key");
+        match self.resolve(&KeyRef::Value(present.clone())).await {
             Ok(id) => {
                 let row = self.required::<VirtualKey>(&id).await?.value;
-                if !row.metadata.contains_key(MASTER) {
-                    return Err(ManageError::invalid("key", "is not the master key"));
-                }
+                if is_master(&row) { Ok(id) } else { Err(not_master()) }
             }
             Err(ManageError::NotFound { .. }) if is_configured => {
                 let mut row = empty(present, self.now());
@@ -54,17 +65,20 @@ impl Manager {
                 row.allowed_routes = ALL_ROUTES.map(str::to_owned).into();
                 row.metadata.insert(MASTER.to_owned(), Value::Bool(true));
                 row.created_by.clone_from(&caller.name);
+                let id = RowId::key(&row.id);
                 match self.write_new((present.clone(), row), &KeyFields::default(), Vec::new()).await {
                     // Somebody else was quicker.
-                    Ok(_) | Err(ManageError::Duplicate { .. }) => {}
-                    Err(error) => return Err(error),
+                    Ok(_) | Err(ManageError::Duplicate { .. }) => Ok(id),
+                    Err(error) => Err(error),
                 }
             }
-            Err(ManageError::NotFound { .. }) => {
-                return Err(ManageError::invalid("key", "is not the master key"));
-            }
-            Err(error) => return Err(error),
+            Err(ManageError::NotFound { .. }) => Err(not_master()),
+            Err(error) => Err(error),
         }
-        self.regenerate(caller, &key, how).await
     }
+}
+
+/// Whether a row is that of master keys.
+pub(crate) fn is_master(key: &VirtualKey) -> bool {
+    key.metadata.contains_key(MASTER)
 }

@@ -6,6 +6,7 @@
 //! | what | where |
 //! |---|---|
 //! | keys | [`Manager::generate`], [`update`](Manager::update), [`delete`](Manager::delete), [`info`](Manager::info), [`list`](Manager::list), [`regenerate`](Manager::regenerate), [`reset_spend`](Manager::reset_spend) |
+//! | values beside others | [`Manager::add_value`], [`named_values`](Manager::named_values), [`end_value`](Manager::end_value) |
 //! | rotation | [`Manager::due_for_rotation`], [`rotate_due`](Manager::rotate_due), [`tidy_kept`](Manager::tidy_kept) |
 //! | teams | [`Manager::new_team`], [`update_team`](Manager::update_team), [`delete_teams`](Manager::delete_teams), [`add_members`](Manager::add_members) |
 //! | users, budgets | [`Manager::new_user`], [`new_budget`](Manager::new_budget) |
@@ -31,6 +32,7 @@ mod spend;
 mod teams;
 mod users;
 mod value;
+mod values;
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ pub use rotation::{DuePage, Rotated};
 pub use spend::AccountSpend;
 pub use teams::{NewTeam, TeamFields};
 pub use users::{NewUser, UserFields};
+pub use values::{NamedValue, Naming, Whose};
 
 use error::Lost;
 use rows::{Document, Loaded, first};
@@ -148,6 +151,12 @@ impl Manager {
             Some(budget) => Ok(value.limits().or(&budget.value.limits)),
             None => Err(ManageError::invalid("budget_id", "is not the id of a budget")),
         }
+    }
+
+    /// Where the value of a key is kept, if anywhere. A master key is kept by whoever configures it.
+    fn kept(&self, key: &VirtualKey) -> Option<(&dyn KeptKeys, KeptName)> {
+        let kept = self.options.kept.as_deref().filter(|_| !master::is_master(key))?;
+        Some((kept, kept.name(&key.id, key.key_alias.as_deref())))
     }
 
     /// The edit that makes a row.
@@ -258,11 +267,6 @@ impl Manager {
 /// An id for something whose maker did not choose one.
 fn new_id() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-/// What a key's value is kept under.
-fn kept_name(key: &VirtualKey) -> KeptName {
-    KeptName { id: key.id, alias: key.key_alias.clone(), team_id: key.team_id.clone() }
 }
 
 /// Says nothing of what it holds.

@@ -27,14 +27,14 @@ use super::error::Lost;
 use super::fields::schedule;
 use super::keys::alias_edits;
 use super::rows::Loaded;
+use super::value;
 use super::{ATTEMPTS, Caller, KeyFields, KeyInfo, KeyRef, ManageError, Manager, Patch, Revision};
-use super::{kept_name, value};
 
 /// The most values that open a key at once. Every one of them is an item of its own, and is changed in the same
 /// transaction.
-const MOST_VALUES: usize = 8;
+pub(super) const MOST_VALUES: usize = 8;
 /// How long a regeneration keeps others off: longer than a Lambda function lives.
-const UNDER_WAY: SignedDuration = SignedDuration::from_mins(16);
+pub(super) const UNDER_WAY: SignedDuration = SignedDuration::from_mins(16);
 /// How long an idempotency key is good for.
 const REPEATS: SignedDuration = SignedDuration::from_hours(24);
 
@@ -185,14 +185,13 @@ impl Manager {
     ) -> Result<(), Lost> {
         // Everything that can be refused is refused before anything changes.
         let after = self.retired(caller, &before.value, new, how, now).await.map_err(Lost::For)?;
-        let Some(kept) = &self.options.kept else {
+        let Some((kept, name)) = self.kept(&after) else {
             return self.write(&before, after, new, caller, now).await;
         };
         let id = before.row.id.clone();
         if before.value.pending_rotation.as_ref().is_none_or(|pending| pending.hash != new.hash) {
             self.begin(before, new, caller, now).await?;
         }
-        let name = kept_name(&after);
         if let Err(failure) = kept.write(&name, &new.value).await {
             self.give_up(caller, &id, &new.hash).await.map_err(Lost::For)?;
             return Err(Lost::For(ManageError::KeptUnavailable(failure)));
@@ -204,15 +203,16 @@ impl Manager {
                 let done = new.asked.is_some() && before.value.last_rotation_id == new.asked;
                 return Err(if done { Lost::Race(0) } else { Lost::For(ManageError::Conflict) });
             }
-            let former = kept_name(&before.value);
+            let named = |key: &VirtualKey| kept.name(&key.id, key.key_alias.as_deref());
+            let former = named(&before.value);
             let now = self.now();
             let after = self.retired(caller, &before.value, new, how, now).await.map_err(Lost::For)?;
             // The alias may have changed meanwhile.
-            if kept_name(&after) != name {
-                let moved = kept.write(&kept_name(&after), &new.value).await;
+            let present = named(&after);
+            if present != name {
+                let moved = kept.write(&present, &new.value).await;
                 moved.map_err(|failure| Lost::For(ManageError::KeptUnavailable(failure)))?;
             }
-            let present = kept_name(&after);
             match self.write(&before, after, new, caller, now).await {
                 Err(Lost::Race(_)) => {}
                 Err(lost) => return Err(lost),

@@ -9,7 +9,7 @@ use crate::store::{Filter, Kind, Listing, RowId};
 use crate::virtual_key::VirtualKey;
 
 use super::rows::Loaded;
-use super::{Caller, KeyRef, ManageError, Manager, Patch, Regenerate, kept_name};
+use super::{Caller, KeyRef, ManageError, Manager, Patch, Regenerate};
 
 /// Rows read at a time; DynamoDB gives 100 in one call.
 const PAGE: usize = 100;
@@ -79,7 +79,7 @@ impl Manager {
         loop {
             let page = self.due_for_rotation(self.now(), rotated.next.take()).await?;
             for id in page.keys {
-                match self.rotate(&id).await {
+                match Box::pin(self.rotate(&id)).await {
                     Ok(true) => rotated.done.push(id),
                     Ok(false) => {}
                     Err(error) => rotated.failed.push((id, error)),
@@ -116,7 +116,8 @@ impl Manager {
     }
 
     /// Removes kept values whose keys are not there or have another name by now, on one page of what is kept; how
-    /// many it removed, and where the next page is.
+    /// many it removed, and where the next page is. What was written less than an hour ago stays, as does what was
+    /// written nobody knows when.
     ///
     /// # Errors
     /// `Unavailable`, `KeptUnavailable`.
@@ -126,11 +127,12 @@ impl Manager {
         let now = self.now();
         let mut removed = 0;
         for (name, written) in page.names {
-            if now.duration_since(written) < BEING_MADE {
+            if written.is_none_or(|written| now.duration_since(written) < BEING_MADE) {
                 continue;
             }
             let key = self.load::<VirtualKey>(&RowId::key(&name.id)).await?;
-            if key.is_none_or(|key| kept_name(&key.value) != name) {
+            let due = key.and_then(|key| self.kept(&key.value)).map(|(_, due)| due);
+            if due.as_ref() != Some(&name) {
                 kept.remove(&name).await.map_err(ManageError::KeptUnavailable)?;
                 removed += 1;
             }

@@ -19,6 +19,10 @@ const MIN_KEY: usize = 16;
 const MAX_KEY: usize = 1_024;
 /// Random bytes in a generated key: LiteLLM's `secrets.token_urlsafe(16)`.
 const RANDOM_BYTES: usize = 16;
+/// What a generated master key starts with.
+const MASTER_PREFIX: &str = "sk-master-";
+/// Random bytes in it.
+const MASTER_BYTES: usize = 32;
 /// What derived values are for, so that no other use of the same secret makes the same bytes.
 const DERIVATION: &[u8] = b"keyturn regenerated key 1\0";
 
@@ -47,6 +51,22 @@ pub(crate) fn check(field: &'static str, key: &SecretString) -> Result<(), Manag
 /// A new value: `sk-` and 22 URL-safe characters that hold 128 random bits.
 pub(crate) fn generate() -> Result<SecretString, ManageError> {
     Ok(value_of(random()?))
+}
+
+/// A new value for the master key: `sk-master-` and 43 URL-safe characters that hold 256 random bits. It can be told
+/// from one that a person made.
+pub(crate) fn generate_master() -> Result<SecretString, ManageError> {
+    let mut bytes = [0; MASTER_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| StoreFailure::new(format!("no random bytes: {error}")))?;
+    Ok(SecretString::from(format!("{MASTER_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
+}
+
+/// Whether a value looks like one of [`generate_master`].
+pub(crate) fn is_generated_master(value: &SecretString) -> bool {
+    value
+        .expose_secret()
+        .strip_prefix(MASTER_PREFIX)
+        .is_some_and(|random| URL_SAFE_NO_PAD.decode(random).is_ok_and(|bytes| bytes.len() == MASTER_BYTES))
 }
 
 /// Random bytes that make derived values unguessable for whoever has the secret but not the row.
@@ -111,6 +131,16 @@ mod tests {
         assert!(random.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert_eq!(shown(&one), format!("sk-...{}", &random[18..]));
         assert!(!refused(one.expose_secret()));
+    }
+
+    #[test]
+    fn a_generated_master_key_can_be_told_from_others() {
+        let master = generate_master().unwrap();
+        assert_eq!(master.expose_secret().len(), 53);
+        assert!(!refused(master.expose_secret()) && is_generated_master(&master));
+        for other in ["sk-master-key", "sk-1234", generate().unwrap().expose_secret()] {
+            assert!(!is_generated_master(&SecretString::from(other)), "{other}");
+        }
     }
 
     #[test]

@@ -119,13 +119,28 @@ pub(crate) fn refusal<T>(result: Result<T, ManageError>) -> (&'static str, &'sta
 }
 
 /// A secret store in memory that fails or stops when it is told to.
-#[derive(Default)]
 pub(crate) struct Drawer {
     inside: Mutex<Vec<(KeptName, String, Timestamp)>>,
     /// The next write fails, without having been made.
     pub(crate) fails: Mutex<bool>,
     /// The next write is made, says so here and never ends.
     pub(crate) stops: Mutex<Option<Arc<Notify>>>,
+    /// What the next reader is told, whatever is there.
+    pub(crate) reads: Mutex<Option<Option<SecretString>>>,
+    /// Whether it tells when values were written.
+    pub(crate) knows_when: Mutex<bool>,
+}
+
+impl Default for Drawer {
+    fn default() -> Self {
+        Self {
+            inside: Mutex::default(),
+            fails: Mutex::default(),
+            stops: Mutex::default(),
+            reads: Mutex::default(),
+            knows_when: Mutex::new(true),
+        }
+    }
 }
 
 impl Drawer {
@@ -149,8 +164,17 @@ impl Drawer {
     }
 }
 
+/// The name that a value has in the drawer, which knows no capitals.
+pub(crate) fn label(id: &KeyHash, alias: Option<&str>) -> KeptName {
+    KeptName { id: *id, name: format!("{}/{id}", alias.unwrap_or("-").to_lowercase()) }
+}
+
 #[async_trait]
 impl KeptKeys for Drawer {
+    fn name(&self, id: &KeyHash, alias: Option<&str>) -> KeptName {
+        label(id, alias)
+    }
+
     async fn write(&self, name: &KeptName, value: &SecretString) -> Result<(), StoreFailure> {
         if std::mem::take(&mut *self.fails.lock().unwrap()) {
             return Err(StoreFailure::new("the drawer is stuck"));
@@ -164,12 +188,12 @@ impl KeptKeys for Drawer {
         Ok(())
     }
 
-    async fn copy(&self, from: &KeptName, to: &KeptName) -> Result<(), StoreFailure> {
-        let found = self.inside().into_iter().find(|(name, _)| name == from);
-        if let Some((_, value)) = found {
-            self.put(to, &value);
+    async fn read(&self, name: &KeptName) -> Result<Option<SecretString>, StoreFailure> {
+        if let Some(stale) = self.reads.lock().unwrap().take() {
+            return Ok(stale);
         }
-        Ok(())
+        let found = self.inside().into_iter().find(|(other, _)| other == name);
+        Ok(found.map(|(_, value)| SecretString::from(value)))
     }
 
     async fn remove(&self, name: &KeptName) -> Result<(), StoreFailure> {
@@ -178,8 +202,9 @@ impl KeptKeys for Drawer {
     }
 
     async fn list(&self, _: Option<&str>) -> Result<KeptPage, StoreFailure> {
-        let inside = self.inside.lock().unwrap();
-        let names = inside.iter().map(|(name, _, written)| (name.clone(), *written)).collect();
+        let (inside, knows_when) = (self.inside.lock().unwrap(), *self.knows_when.lock().unwrap());
+        let names =
+            inside.iter().map(|(name, _, written)| (name.clone(), knows_when.then_some(*written))).collect();
         Ok(KeptPage { names, next: None })
     }
 }

@@ -6,7 +6,7 @@ use keyturn_keys::manage::{KeyFields, KeyRef, NewKey, Patch, Regenerate};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
-use crate::bench::{Bench, Drawer, admin, alias, by_value, generate, named, refusal};
+use crate::bench::{Bench, Drawer, admin, alias, by_value, generate, label, named, refusal};
 
 fn same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
@@ -22,7 +22,7 @@ pub(crate) async fn values_are_kept_before_the_key_is_made(bench: &Bench) {
     let manager = bench.keeping(&drawer);
     let one = generate(&manager, named("a")).await;
     assert!(same(&drawer.value(), &one.value));
-    assert_eq!(drawer.inside()[0].0.id, one.info.value.id);
+    assert_eq!(drawer.inside()[0].0, label(&one.info.value.id, Some("a")));
     // Neither a key that is there nor an alias that is taken changes what is kept.
     let again = NewKey { key: Some(one.value.clone()), fields: named("b") };
     assert_eq!(refusal(manager.generate(&admin(), again).await), ("duplicate", "key"));
@@ -31,7 +31,11 @@ pub(crate) async fn values_are_kept_before_the_key_is_made(bench: &Bench) {
     assert!(same(&drawer.value(), &one.value));
     // It goes with the key's name, with every new value, and away with the key.
     manager.update(&admin(), &alias("a"), &named("c")).await.unwrap();
-    assert_eq!(drawer.inside()[0].0.alias.as_deref(), Some("c"));
+    assert_eq!(drawer.inside()[0].0, label(&one.info.value.id, Some("c")));
+    assert!(same(&drawer.value(), &one.value));
+    // The place has one name for both aliases.
+    manager.update(&admin(), &alias("c"), &named("C")).await.unwrap();
+    assert_eq!(drawer.inside()[0].0, label(&one.info.value.id, Some("c")));
     assert!(same(&drawer.value(), &one.value));
     for _ in 0..2 {
         let how = Regenerate { fields: named("d"), ..Regenerate::default() };
@@ -39,7 +43,7 @@ pub(crate) async fn values_are_kept_before_the_key_is_made(bench: &Bench) {
         assert!(same(&drawer.value(), &made.value.unwrap()));
         assert!(bench.opens(&drawer.value()).await);
     }
-    assert_eq!(drawer.inside()[0].0.alias.as_deref(), Some("d"));
+    assert_eq!(drawer.inside()[0].0, label(&one.info.value.id, Some("d")));
     manager.delete(&admin(), &[alias("d")]).await.unwrap();
     assert!(drawer.inside().is_empty());
     *drawer.fails.lock().unwrap() = true;
@@ -148,7 +152,48 @@ pub(crate) async fn what_was_left_behind_is_tidied_up(bench: &Bench) {
     // It may be about to be made.
     assert_eq!(manager.tidy_kept(None).await.unwrap(), (0, None));
     bench.pass(3_600);
+    *drawer.knows_when.lock().unwrap() = false;
+    assert_eq!(manager.tidy_kept(None).await.unwrap(), (0, None));
+    *drawer.knows_when.lock().unwrap() = true;
     assert_eq!(manager.tidy_kept(None).await.unwrap(), (1, None));
     assert!(same(&drawer.value(), &kept.value));
     assert!(manager.info(&admin(), &by_value(&kept.value)).await.is_ok());
+}
+
+pub(crate) async fn master_keys_are_not_kept(bench: &Bench) {
+    let drawer = Arc::new(Drawer::default());
+    let manager = bench.keeping(&drawer);
+    let (old, new) = (SecretString::from("sk-an-old-master-key"), SecretString::from("sk-a-new-master-key"));
+    let how = Regenerate { new_key: Some(new.clone()), ..once("k") };
+    manager.rotate_master(&admin(), &old, true, &how).await.unwrap();
+    assert!(bench.opens(&old).await && bench.opens(&new).await);
+    // Nor when it is treated as a key.
+    manager.update(&admin(), &by_value(&new), &named("master")).await.unwrap();
+    let made = manager.regenerate(&admin(), &alias("master"), &Regenerate::default()).await.unwrap();
+    assert!(bench.opens(&made.value.unwrap()).await);
+    assert!(drawer.inside().is_empty());
+}
+
+pub(crate) async fn what_cannot_be_read_yet_is_not_lost(bench: &Bench) {
+    let drawer = Arc::new(Drawer::default());
+    let manager = bench.keeping(&drawer);
+    let one = generate(&manager, named("a")).await;
+    let grace = Patch::Set("1h".parse().unwrap());
+    let how = Regenerate { grace, ..Regenerate::default() };
+    manager.regenerate(&admin(), &alias("a"), &how).await.unwrap();
+    // The place does not tell of the value yet, or tells the former one.
+    for told in [None, Some(one.value.clone())] {
+        *drawer.reads.lock().unwrap() = Some(told);
+        let renamed = manager.update(&admin(), &alias("a"), &named("b")).await;
+        assert_eq!(refusal(renamed), ("kept", ""));
+    }
+    let (id, value) = (one.info.value.id, drawer.value());
+    manager.update(&admin(), &alias("a"), &named("b")).await.unwrap();
+    assert_eq!(drawer.inside()[0].0, label(&id, Some("b")));
+    assert!(same(&drawer.value(), &value));
+    // A key of the time before values were kept.
+    generate(&bench.manager(), named("c")).await;
+    bench.pass(300);
+    manager.update(&admin(), &alias("c"), &named("d")).await.unwrap();
+    assert!(same(&drawer.value(), &value));
 }

@@ -12,6 +12,7 @@ mod lists;
 mod owners;
 mod regenerate;
 mod spend;
+mod values;
 
 /// Hands the list of scenarios to a macro that makes tests of them on one store. A store joins with a file that has a
 /// `start` and `crate::scenarios!(crate::run_on, start);`.
@@ -34,6 +35,8 @@ macro_rules! scenarios {
             kept::a_failing_secret_store_leaves_the_key_as_it_was,
             kept::the_schedule_regenerates_what_is_due,
             kept::what_was_left_behind_is_tidied_up,
+            kept::master_keys_are_not_kept,
+            kept::what_cannot_be_read_yet_is_not_lost,
             lists::keys_come_in_pages,
             lists::filters_find_what_they_say,
             lists::reports_add_usage_up,
@@ -48,6 +51,11 @@ macro_rules! scenarios {
             spend::spend_is_set_and_what_is_settled_meanwhile_stays,
             spend::two_resets_at_once_are_one,
             spend::a_new_window_takes_spend_over,
+            values::a_value_is_added_beside_others_and_ended_alone,
+            values::two_at_once_are_two,
+            values::what_cannot_be_added_or_ended_is_refused,
+            values::an_added_value_is_kept,
+            values::a_master_key_works_at_every_gateway,
         }
     };
 }

@@ -117,7 +117,7 @@ impl Entry {
     pub(super) fn failure_cooldown(&self, settings: &CacheSettings) -> Duration {
         match self.stage {
             Stage::Previous => settings.failure_cooldown.max(settings.refusal_cooldown),
-            Stage::Current | Stage::Named(_) => settings.failure_cooldown,
+            Stage::Current | Stage::Pending | Stage::Named(_) => settings.failure_cooldown,
         }
     }
 

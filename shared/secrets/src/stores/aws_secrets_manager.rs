@@ -9,6 +9,7 @@
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>
 
 mod failure;
+mod staged;
 #[cfg(test)]
 mod tests;
 

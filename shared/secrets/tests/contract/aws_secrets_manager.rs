@@ -29,7 +29,7 @@ impl Server {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
-        Stores::new(Arc::new(env) as Arc<dyn Env>, &keyturn_http::client().unwrap())
+        Stores::new(Arc::new(env) as Arc<dyn Env>, &keyturn_http::client().unwrap(), Arc::new(SystemClock))
     }
 
     fn cache(&self) -> CredentialCache {

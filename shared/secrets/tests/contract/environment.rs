@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use keyturn_ambient::Env;
+use keyturn_ambient::{Env, SystemClock};
 use keyturn_secrets::Stores;
 
 use crate::promises::{Seed, keeps_its_promises};
@@ -34,6 +34,7 @@ impl Seed for Arc<Variables> {
 #[tokio::test]
 async fn the_environment_keeps_its_promises() {
     let variables = Arc::new(Variables::default());
-    let stores = Stores::new(Arc::clone(&variables) as Arc<dyn Env>, &keyturn_http::client().unwrap());
+    let (env, http) = (Arc::clone(&variables) as Arc<dyn Env>, keyturn_http::client().unwrap());
+    let stores = Stores::new(env, &http, Arc::new(SystemClock));
     keeps_its_promises(Arc::clone(stores.find("env").unwrap()), &variables).await;
 }

@@ -1,7 +1,8 @@
-//! What every store promises, asked of each: AWS Secrets Manager by a real server, the environment, files.
+//! What every store promises, asked of each: AWS Secrets Manager and Vault by real servers, the environment, files.
 #![cfg(test)]
 
 mod aws_secrets_manager;
 mod environment;
 mod files;
 mod promises;
+mod vault;

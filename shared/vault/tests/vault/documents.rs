@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use keyturn_tests::openbao::{OpenBao, ROOT};
-use keyturn_vault::VaultError;
-use serde_json::json;
+use keyturn_vault::{Trace, VaultError};
+use serde_json::{Value, json};
 
 use crate::rig::vault;
 
@@ -85,4 +87,57 @@ async fn namespace_and_mount_are_where_documents_are() {
     vault.put("a", &json!({"n": 1}), 0).await.unwrap();
     let there = server.read(&format!("{namespace}/{mount}/data/a")).await;
     assert_eq!(there["data"]["data"], json!({"n": 1}));
+}
+
+#[tokio::test]
+async fn what_is_noted_beside_a_document_comes_with_it() {
+    let server = OpenBao::shared();
+    let prefix = server.fresh("notes");
+    let vault = vault(&[
+        ("HCP_VAULT_ADDR", server.url()),
+        ("HCP_VAULT_TOKEN", ROOT),
+        ("HCP_VAULT_PATH_PREFIX", &prefix),
+    ]);
+    assert_eq!(vault.trace("a").await, Err(VaultError::NotFound));
+    let written = vault.put_timed("a", &json!({"n": 1}), 0).await.unwrap();
+    let notes = |text: &str| BTreeMap::from([("team".to_owned(), text.to_owned())]);
+    let read = vault.get("a").await.unwrap();
+    assert_eq!((read.version, read.created, read.notes), (1, written.created, BTreeMap::new()));
+    for text in ["a", "ü"] {
+        vault.note("a", &notes(text)).await.unwrap();
+        let read = vault.get("a").await.unwrap();
+        assert_eq!((read.version, read.notes), (1, notes(text)), "no new version");
+    }
+    // Deleted, but not for good.
+    server.ask(http::Method::DELETE, &format!("secret/data/{prefix}/a"), &Value::Null).await;
+    assert_eq!(vault.get("a").await, Err(VaultError::NotFound));
+    assert_eq!(vault.trace("a").await, Ok(Trace { version: 1, notes: notes("ü") }));
+    // A note may come before the document.
+    vault.note("b", &notes("b")).await.unwrap();
+    assert_eq!(vault.trace("b").await, Ok(Trace { version: 0, notes: notes("b") }));
+}
+
+#[tokio::test]
+async fn another_mount_is_reached_with_the_same_login_and_without_the_prefix() {
+    let server = OpenBao::shared();
+    let (prefix, mount) = (server.fresh("elsewhere"), server.fresh("mount"));
+    let kv = json!({"type": "kv", "options": {"version": "2"}});
+    server.write(&format!("sys/mounts/{mount}"), &kv).await;
+    let vault = vault(&[
+        ("HCP_VAULT_ADDR", server.url()),
+        ("HCP_VAULT_TOKEN", ROOT),
+        ("HCP_VAULT_PATH_PREFIX", &prefix),
+    ]);
+    assert_eq!(vault.mount(), "secret");
+    vault.set("a", &json!({})).await.unwrap();
+    assert_eq!(vault.list("").await, Ok(vec!["a".to_owned()]));
+    let other = vault.at(&mount).unwrap();
+    assert_eq!(other.mount(), mount);
+    assert_eq!(other.list("").await, Ok(Vec::new()));
+    other.set("b/c", &json!({"n": 1})).await.unwrap();
+    assert_eq!(other.list("").await, Ok(vec!["b/".to_owned()]));
+    assert_eq!(server.read(&format!("{mount}/data/b/c")).await["data"]["data"], json!({"n": 1}));
+    for bad in ["", "a/../b", "/a"] {
+        assert!(matches!(vault.at(bad), Err(VaultError::BadPath)), "{bad:?}");
+    }
 }

@@ -2,12 +2,10 @@
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_Errors>,
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>.
 
-use std::error::Error;
-
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use crate::SecretError;
+use crate::{Cause, SecretError};
 
 /// Codes that say: not there, not under this name, or scheduled for deletion.
 const ABSENT: &[&str] =
@@ -18,6 +16,7 @@ const DENIED: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
     "DecryptionFailure",
+    "EncryptionFailure",
     "ExpiredToken",
     "ExpiredTokenException",
     "IncompleteSignature",
@@ -38,10 +37,28 @@ pub(super) fn classify<E>(reference: String, error: &SdkError<E, HttpResponse>) 
 where
     E: ProvideErrorMetadata,
 {
+    sort(reference, error, true)
+}
+
+/// The same for a call that carries a value: what was said is left out, since it may repeat the call, unless it is about
+/// who may call.
+pub(super) fn classify_silently<E>(reference: String, error: &SdkError<E, HttpResponse>) -> SecretError
+where
+    E: ProvideErrorMetadata,
+{
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    sort(reference, error, code.is_some_and(|code| DENIED.contains(&code)))
+}
+
+fn sort<E>(reference: String, error: &SdkError<E, HttpResponse>, aloud: bool) -> SecretError
+where
+    E: ProvideErrorMetadata,
+{
     match error {
         SdkError::ServiceError(refusal) => {
             let (code, message) = (refusal.err().code(), refusal.err().message());
-            let cause = format!("{}: {}", code.unwrap_or("no error code"), message.unwrap_or("no message"));
+            let message = message.filter(|_| aloud).unwrap_or("no message");
+            let cause = format!("{}: {message}", code.unwrap_or("no error code"));
             let status = refusal.raw().status().as_u16();
             match code {
                 Some(code) if ABSENT.contains(&code) => SecretError::not_found(reference, &cause),
@@ -53,10 +70,10 @@ where
         SdkError::ConstructionFailure(_) => SecretError::denied(reference, "the call could not be built"),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
             Some(error) if error.is_io() || error.is_timeout() => {
-                SecretError::unavailable(reference, &words(error))
+                SecretError::Unavailable { reference, cause: Cause::of(error) }
             }
             // It never left: no region, no credentials, a malformed endpoint.
-            Some(error) => SecretError::denied(reference, &words(error)),
+            Some(error) => SecretError::Denied { reference, cause: Cause::of(error) },
             None => SecretError::denied(reference, "the call could not be sent"),
         },
         SdkError::TimeoutError(_) => SecretError::unavailable(reference, "no answer in time"),
@@ -67,16 +84,4 @@ where
 /// Whether the service as a whole does not answer now.
 pub(super) fn is_outage<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     matches!(classify(String::new(), error), SecretError::Unavailable { .. })
-}
-
-/// An error and what it comes from.
-fn words(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        source = error.source();
-    }
-    words
 }

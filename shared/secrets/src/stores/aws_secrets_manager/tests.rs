@@ -1,6 +1,8 @@
 //! What no server at hand can be made to answer: refusals, outages, silence. The SDK's own retries, timeouts and
 //! parsing are in play; only the bytes are made up. Time is tokio's, paused.
 
+mod staged;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use keyturn_ambient::Env;
+use keyturn_ambient::{Env, SystemClock};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -85,6 +87,7 @@ enum Class {
     Denied,
     Unavailable,
     Malformed,
+    Conflict,
 }
 
 fn class(error: &SecretError) -> Class {
@@ -93,6 +96,7 @@ fn class(error: &SecretError) -> Class {
         SecretError::Denied { .. } => Class::Denied,
         SecretError::Unavailable { .. } => Class::Unavailable,
         SecretError::Malformed { .. } => Class::Malformed,
+        SecretError::Conflict { .. } => Class::Conflict,
         SecretError::UnknownScheme { .. } => panic!("{error}"),
     }
 }
@@ -177,7 +181,7 @@ async fn each_stage_is_asked_for_by_its_label() {
         let stage = ask["VersionStage"].as_str().unwrap();
         Some((200, format!(r#"{{"VersionId": "v-{stage}", "SecretString": "x"}}"#)))
     });
-    for stage in [Stage::Current, Stage::Previous, Stage::Named("AWSPENDING".to_owned())] {
+    for stage in [Stage::Current, Stage::Previous, Stage::Pending] {
         let secret = store.get("a", &stage).await.unwrap();
         assert_eq!(secret.version.as_str(), format!("v-{}", stage.label()));
     }
@@ -290,7 +294,11 @@ async fn a_service_that_is_down_is_not_asked_for_each() {
 
 /// The store as it is built, over a real socket.
 fn real(more: &[(&str, &str)]) -> AwsSecretsManager {
-    AwsSecretsManager::new(&Surroundings { env: environment(more), http: keyturn_http::client().unwrap() })
+    AwsSecretsManager::new(&Surroundings {
+        env: environment(more),
+        http: keyturn_http::client().unwrap(),
+        clock: Arc::new(SystemClock),
+    })
 }
 
 #[tokio::test(start_paused = true)]
