@@ -6,6 +6,7 @@ mod contention;
 #[path = "../contract/mod.rs"]
 mod contract;
 mod faults;
+mod policy;
 #[path = "../dynamo/port/mod.rs"]
 mod port;
 mod remains;

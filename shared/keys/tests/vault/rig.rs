@@ -38,9 +38,13 @@ impl Rig {
 
     /// A client, as another process would have it.
     pub(crate) fn vault(&self) -> Vault {
+        self.vault_with(ROOT)
+    }
+
+    fn vault_with(&self, token: &str) -> Vault {
         let variables = [
             ("HCP_VAULT_ADDR", self.tap.url()),
-            ("HCP_VAULT_TOKEN", ROOT.to_owned()),
+            ("HCP_VAULT_TOKEN", token.to_owned()),
             ("HCP_VAULT_PATH_PREFIX", self.prefix.clone()),
         ];
         let variables: HashMap<_, _> =
@@ -52,6 +56,12 @@ impl Rig {
     /// A store, as another process would have it.
     pub(crate) fn store(&self) -> Arc<dyn KeyStore> {
         Arc::new(VaultKeyStore::new(self.vault(), PATH, Arc::clone(&self.clock) as Arc<dyn Clock>))
+    }
+
+    /// A store whose login has this token.
+    pub(crate) fn store_with(&self, token: &str) -> Arc<dyn KeyStore> {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Arc::new(VaultKeyStore::new(self.vault_with(token), PATH, clock))
     }
 
     /// Whatever was under way is over.
