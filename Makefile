@@ -9,10 +9,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 TOOLS := $(CURDIR)/target/tools
-FUNCTIONS := request keys
+FUNCTIONS := request keys rotation
 # The package of each: `keyturn-keys` is the library that both share.
 PACKAGE_request := keyturn-request
 PACKAGE_keys := keyturn-keys-api
+PACKAGE_rotation := keyturn-rotation-function
 CARGO_DENY := 0.20.2
 # `make build TARGET=aarch64-unknown-linux-gnu` builds for that processor; empty is this machine's.
 TARGET ?=

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::Key;
+use crate::rotation::{Rotate, Rotation};
 
 /// An LLM gateway with LiteLLM's configuration, keys and clients, and no server to keep up.
 #[derive(Debug, Parser)]
@@ -26,6 +27,10 @@ pub enum Command {
     Serve(Serve),
     /// Manage virtual keys of a running gateway.
     Key(Key),
+    /// Rotate a secret: its four steps, from beginning to end.
+    Rotate(Rotate),
+    /// Look after rotations.
+    Rotation(Rotation),
 }
 
 /// How to serve.

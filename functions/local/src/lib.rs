@@ -7,6 +7,7 @@
 //! | `server` | HTTP in front of the gateway and the management API; draining on Ctrl-C |
 //! | `told` | what lets the gateway see a changed key at once |
 //! | `command` | `keyturn key …`, against any gateway |
+//! | `rotation` | `keyturn rotate` and `keyturn rotation …` |
 //! | `table` | DynamoDB in a file, so that the production key store is what runs here too |
 //! | `first_run` | the master key and a first virtual key, made once |
 //! | `greeting` | what is printed when the gateway is up |
@@ -16,6 +17,8 @@ mod command;
 mod error;
 mod first_run;
 mod greeting;
+mod look;
+mod rotation;
 mod server;
 mod start;
 mod table;
@@ -24,4 +27,5 @@ mod told;
 pub use arguments::{Arguments, Command};
 pub use command::{CommandError, run as run_key};
 pub use error::{Error, complain};
+pub use rotation::{Ask as RotationAsk, RotationCommandError, run as run_rotation};
 pub use start::start;

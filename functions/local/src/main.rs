@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use keyturn_ambient::{ProcessEnv, SystemClock};
-use keyturn_local::{Arguments, Command};
+use keyturn_local::{Arguments, Command, RotationAsk};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -20,6 +20,8 @@ async fn main() -> ExitCode {
                 }
             }
         }
+        Command::Rotate(rotate) => rotation(RotationAsk::Rotate(rotate)).await,
+        Command::Rotation(ask) => rotation(RotationAsk::Rotation(ask)).await,
         Command::Key(key) => match keyturn_local::run_key(key, &ProcessEnv, &SystemClock).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -27,5 +29,15 @@ async fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+async fn rotation(ask: RotationAsk) -> ExitCode {
+    match keyturn_local::run_rotation(ask, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.complain();
+            ExitCode::FAILURE
+        }
     }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{
-    Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys,
-};
+use keyturn_config::{Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys};
 use keyturn_entry::log::{Level, Log, with_causes};
 use keyturn_entry::setup::{self, SetupError};
 use keyturn_entry::{Door, Presented};

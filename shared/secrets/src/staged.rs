@@ -52,6 +52,17 @@ pub trait StagedStore: Send + Sync {
         lease: Lease,
     ) -> Result<VersionId, SecretError>;
 
+    /// Ends the lease of a holder whose rotation broke off: others may go on with it from now. Nothing, if the lease is
+    /// another's or over. A store without leases has nothing to end.
+    ///
+    /// # Errors
+    ///
+    /// See [`SecretError`].
+    async fn release(&self, name: &str, holder: &str) -> Result<(), SecretError> {
+        let _ = (name, holder);
+        Ok(())
+    }
+
     /// Gives a version its value and a stage, which any other version loses. Repeated with the same value, it does
     /// nothing; a version that has another value is a [`SecretError::Conflict`]: the value it has stays.
     /// `authority` is the `RotationToken` of a Secrets Manager event.

@@ -1,13 +1,11 @@
 //! Keys for people: tables, coloured on a terminal and plain in a pipe.
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use serde_json::Value;
 
-const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
-const LOOK: TableStyle = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
-const PLAIN: TableStyle = TableStyle::new();
+use crate::look::{PLAIN, RULED};
 
 const BLOCKED: &str = "blocked";
 const EXPIRED: &str = "expired";
@@ -60,7 +58,7 @@ pub(super) fn keys(page: &Value, now: Timestamp) {
         return;
     }
     let mut table = Table::new();
-    table.load_style(LOOK);
+    table.load_style(RULED);
     table.set_header(["alias", "key", "hash", "spend", "budget", "limits", "team", "user", "state"]);
     for row in rows {
         let hash: String = text(&row["token"]).chars().take(SHORT_HASH).collect();

@@ -118,6 +118,13 @@ async fn a_lease_keeps_others_off_until_it_is_over() {
     // Another takes over what the holder left.
     assert_eq!(store.begin(&name, &two, "b", minute(29)).await.unwrap(), one);
     assert!(is_conflict(store.begin(&name, &two, "a", minute(30)).await));
+    // Who gives up gives only the own turn away.
+    store.release(&name, "a").await.unwrap();
+    assert!(is_conflict(store.begin(&name, &two, "a", minute(30)).await));
+    for _ in 0..2 {
+        store.release(&name, "b").await.unwrap();
+    }
+    assert_eq!(store.begin(&name, &two, "b", minute(30)).await.unwrap(), one);
     // What the former holder still does meets the same version.
     server.stage(&name, &one, "b's").await.unwrap();
     assert!(is_conflict(server.stage(&name, &one, "a's").await));

@@ -3,8 +3,9 @@
 //!
 //! The service does not tell since when a version has been the current one (a rotation that only begins changes
 //! `LastChangedDate` already). So it is noted in the tag `keyturn:since`, `<version>@<time>`; a secret that has no such
-//! tag yet was last written by hand, and its current version is as old as it is. The first promotion notes that this is
-//! not so any more before it moves the label, since the call may end before the time is noted.
+//! tag yet was last written by hand, and its current version is as old as it is. A promotion notes that the time is not
+//! known before it moves the label: it may end before the time is noted, and then what the tag says of the former
+//! version must not count again when somebody moves the label back.
 //!
 //! Permissions: on the secret `secretsmanager:DescribeSecret`, `GetSecretValue`, `PutSecretValue`,
 //! `UpdateSecretVersionStage`, `TagResource`; for [`StagedStore::write`] `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
@@ -229,9 +230,7 @@ impl StagedStore for AwsSecretsManager {
     /// A version without a value is not made current, though the service would do it.
     async fn promote(&self, name: &str, version: &VersionId, from: &VersionId) -> Result<(), SecretError> {
         self.version(name, version).await?;
-        if !tags_of(self.look(name).await?.tags).contains_key(SINCE) {
-            self.note_since(name, from, "-").await?;
-        }
+        self.note_since(name, from, "-").await?;
         let way = Move { from: Some(from), to: Some(version) };
         let Err(Failed { error, refused }) = self.move_label(name, &Stage::Current, way).await else {
             return Ok(());
@@ -256,7 +255,7 @@ impl StagedStore for AwsSecretsManager {
         let way = Move { from: Some(version), to: None };
         let Err(Failed { error, refused }) = self.move_label(name, stage, way).await else { return Ok(()) };
         if refused && !StagedStore::describe(self, name).await?.has(version, stage) {
-            return Ok(());
+            return Err(SecretError::conflict(reference(name), "the version does not have this stage"));
         }
         Err(error)
     }

@@ -189,6 +189,18 @@ impl StagedStore for HashiCorpVault {
         .await
     }
 
+    async fn release(&self, name: &str, holder: &str) -> Result<(), SecretError> {
+        let place = self.place(name)?;
+        self.change(&place, |loaded| {
+            let Loaded { fields, mut state, .. } = loaded;
+            if state.lease.take_if(|turn| turn.holder == holder).is_none() {
+                return Ok((None, ()));
+            }
+            Ok((Some((fields, state)), ()))
+        })
+        .await
+    }
+
     async fn stage(
         &self,
         name: &str,
@@ -258,7 +270,7 @@ impl StagedStore for HashiCorpVault {
             {
                 state.previous = None;
             } else {
-                return Ok((None, ()));
+                return Err(place.conflict("the version does not have this stage"));
             }
             Ok((Some((fields, state)), ()))
         })

@@ -137,21 +137,31 @@ async fn a_promotion_that_is_refused_is_looked_into() {
 }
 
 #[tokio::test]
-async fn the_first_promotion_notes_that_the_time_is_not_known_yet() {
-    for (tags, noted) in [(json!([]), true), (json!([{"Key": "keyturn:since", "Value": "x@y"}]), false)] {
-        let (store, service) = store(move |(operation, _)| match operation.as_str() {
+async fn a_promotion_notes_first_that_the_time_is_not_known_yet() {
+    let (store, service) = store(|(operation, _)| match operation.as_str() {
+        "GetSecretValue" => value(ID, "x"),
+        _ => ok(&json!({})),
+    });
+    store.promote("a", &id(), &other()).await.unwrap();
+    assert_eq!(operations(&service), ["GetSecretValue", "TagResource", "UpdateSecretVersionStage"]);
+    let tag = json!([{"Key": "keyturn:since", "Value": format!("{OTHER}@-")}]);
+    assert_eq!(sent(&service, "TagResource")["Tags"], tag);
+}
+
+#[tokio::test]
+async fn a_stage_that_was_not_there_was_not_taken_off() {
+    for (labels, expected) in [
+        (json!({ID: ["AWSCURRENT"], OTHER: ["AWSPREVIOUS"]}), Class::Conflict),
+        (json!({ID: ["AWSPREVIOUS"], OTHER: ["AWSCURRENT"]}), Class::NotFound),
+    ] {
+        let there = labels.clone();
+        let (store, _) = store(move |(operation, _)| match operation.as_str() {
+            "UpdateSecretVersionStage" => refused("InvalidParameterException"),
             "GetSecretValue" => value(ID, "x"),
-            "DescribeSecret" => ok(&json!({"Name": "a", "Tags": tags})),
-            _ => ok(&json!({})),
+            _ => described(&there),
         });
-        store.promote("a", &id(), &other()).await.unwrap();
-        let expected = ["GetSecretValue", "DescribeSecret", "TagResource", "UpdateSecretVersionStage"];
-        let expected = expected.iter().filter(|operation| noted || **operation != "TagResource");
-        assert!(operations(&service).iter().eq(expected));
-        if noted {
-            let tag = json!([{"Key": "keyturn:since", "Value": format!("{OTHER}@-")}]);
-            assert_eq!(sent(&service, "TagResource")["Tags"], tag);
-        }
+        let error = store.unstage("a", &id(), &Stage::Previous).await.unwrap_err();
+        assert_eq!(class(&error), expected, "{labels}: {error:?}");
     }
 }
 

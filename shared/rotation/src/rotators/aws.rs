@@ -1,0 +1,354 @@
+//! What the rotators of AWS share: calls of IAM and STS, signed, and what Bedrock says to a credential
+//! ([`mod@bedrock`]).
+//!
+//! The administrator is whoever the environment's credentials are: the function's role (`AWS_ACCESS_KEY_ID`,
+//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, which Lambda sets). Endpoints are those of the region, unless a setting
+//! or `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` names another one.
+//!
+//! IAM and STS speak AWS's query protocol: a form, and XML. It is spoken here rather than through the SDK, since eight
+//! operations are needed of the hundreds that the SDK's crates for the two consist of.
+//!
+//! <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>
+
+mod bedrock;
+
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use http::{HeaderName, Method};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+pub(super) use bedrock::Shown;
+
+use super::http_calls::{Answer, By, Call, address};
+use crate::settings::{OURS, SettingsError};
+use crate::{Credential, Issued, RotationError, Tools};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+/// Errors that are the credential's, whatever the status.
+const CREDENTIAL_ERRORS: [&str; 7] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
+/// Errors that pass, some of which come with a status of 400 or 409.
+const BRIEF_ERRORS: [&str; 8] = [
+    "ConcurrentModification",
+    "EntityTemporarilyUnmodifiable",
+    "InternalFailure",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+];
+
+/// An access key.
+pub(super) struct AccessKey {
+    pub(super) id: String,
+    pub(super) secret: SecretString,
+    pub(super) session: Option<SecretString>,
+}
+
+/// Where AWS is.
+pub(super) struct Aws {
+    tools: Tools,
+    region: String,
+}
+
+impl Aws {
+    /// In the region of the setting, or of the environment.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be part of an address.
+    pub(super) fn open(tools: &Tools, region: Option<String>) -> Result<Self, SettingsError> {
+        let var = |name| tools.env.var(name);
+        let region = region.or_else(|| var("AWS_REGION")).or_else(|| var("AWS_DEFAULT_REGION"));
+        let wrong = |problem: &str| SettingsError::new(format!("{OURS}region"), problem);
+        let region = region.ok_or_else(|| wrong("is required where AWS_REGION is not set"))?;
+        if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(wrong("is not the name of a region"));
+        }
+        Ok(Self { tools: tools.clone(), region })
+    }
+
+    /// The service with this name in signatures; `variable` is what it is called in `AWS_ENDPOINT_URL_<SERVICE>`,
+    /// `setting` the name of the setting that may hold its address.
+    ///
+    /// # Errors
+    ///
+    /// The address is none.
+    pub(super) fn api(
+        &self,
+        name: &'static str,
+        variable: &str,
+        (setting, base): (&str, Option<String>),
+    ) -> Result<Api, SettingsError> {
+        let var = |name: &str| self.tools.env.var(name);
+        let base =
+            base.or_else(|| var(&format!("AWS_ENDPOINT_URL_{variable}"))).or_else(|| var("AWS_ENDPOINT_URL"));
+        let (usual, region) = self.usual(name, variable);
+        let wrong =
+            || SettingsError::new(format!("{OURS}{setting}"), "is not the address of an HTTP service");
+        let base = address(base.as_deref().unwrap_or(&usual)).ok_or_else(wrong)?;
+        Ok(Api { tools: self.tools.clone(), base, name, region })
+    }
+
+    /// A service's usual address, and the region that its calls are signed for. IAM has one for each partition:
+    /// <https://docs.aws.amazon.com/general/latest/gr/iam-service.html>.
+    fn usual(&self, name: &str, variable: &str) -> (String, String) {
+        let region = self.region.as_str();
+        let (domain, iam, home) = if region.starts_with("cn-") {
+            ("amazonaws.com.cn", "iam.cn-north-1.amazonaws.com.cn", "cn-north-1")
+        } else if region.starts_with("us-gov-") {
+            ("amazonaws.com", "iam.us-gov.amazonaws.com", "us-gov-west-1")
+        } else if region.starts_with("eusc-") {
+            ("amazonaws.eu", "iam.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1")
+        } else {
+            ("amazonaws.com", "iam.amazonaws.com", "us-east-1")
+        };
+        if name == "iam" {
+            return (format!("https://{iam}"), home.to_owned());
+        }
+        let host = variable.to_ascii_lowercase().replace('_', "-");
+        (format!("https://{host}.{region}.{domain}"), region.to_owned())
+    }
+}
+
+/// A service of AWS's.
+pub(super) struct Api {
+    tools: Tools,
+    base: Url,
+    name: &'static str,
+    region: String,
+}
+
+impl Api {
+    /// The administrator's credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`RotationError::Denied`]: the environment has none.
+    fn admin(&self) -> Result<AccessKey, RotationError> {
+        let var = |name| self.tools.env.var(name);
+        match (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => {
+                let session = var("AWS_SESSION_TOKEN").map(SecretString::from);
+                Ok(AccessKey { id, secret: secret.into(), session })
+            }
+            _ => Err(RotationError::Denied("the environment has no AWS credentials".to_owned())),
+        }
+    }
+
+    /// Calls an operation of the query protocol as the administrator.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub(super) async fn ask<T: DeserializeOwned>(&self, fields: &[(&str, &str)]) -> Result<T, Failure> {
+        self.query(By::Admin, &self.admin()?, fields).await
+    }
+
+    /// The same of one whose answer says nothing: an operation on something that may be gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::ask`].
+    pub(super) async fn tell(&self, fields: &[(&str, &str)]) -> Result<(), RotationError> {
+        let told =
+            async { answered(self.signed(By::Admin, &self.admin()?, fields)?.answer().await?).map(drop) };
+        match told.await {
+            Err(failure) if !failure.is("NoSuchEntity") => Err(failure.error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls an operation of the query protocol with an access key.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub(super) async fn query<T: DeserializeOwned>(
+        &self,
+        by: By,
+        key: &AccessKey,
+        fields: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        let answer = answered(self.signed(by, key, fields)?.answer().await?)?;
+        let text = std::str::from_utf8(answer.bytes()).ok();
+        let read = text.and_then(|text| quick_xml::de::from_str(text).ok());
+        // What the parser says may repeat what is there.
+        read.ok_or_else(|| {
+            let status = answer.status().as_u16();
+            RotationError::Malformed(format!("HTTP {status}, its body is not as documented")).into()
+        })
+    }
+
+    fn signed(&self, by: By, key: &AccessKey, fields: &[(&str, &str)]) -> Result<Call<'_>, RotationError> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.sign(by, key, self.base.clone(), FORM, body.into_bytes())
+    }
+
+    /// A call that is signed with an access key (Signature Version 4).
+    fn sign(
+        &self,
+        by: By,
+        key: &AccessKey,
+        url: Url,
+        kind: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Call<'_>, RotationError> {
+        let headers = self.signature(key, &url, kind, &body);
+        let headers = headers
+            .ok_or_else(|| RotationError::Unfit("a call of AWS cannot be signed with the key".to_owned()))?;
+        let mut call =
+            Call::new(&self.tools.http, Method::POST, by, url).body(kind, body).hiding(&key.secret);
+        for (name, value) in headers {
+            call = call.put_secret(name, &value);
+        }
+        let id = SecretString::from(key.id.as_str());
+        Ok(key.session.iter().fold(call.hiding(&id), Call::hiding))
+    }
+
+    /// The headers that make a call a signed one.
+    fn signature(
+        &self,
+        key: &AccessKey,
+        url: &Url,
+        kind: &str,
+        body: &[u8],
+    ) -> Option<Vec<(HeaderName, String)>> {
+        let session = key.session.as_ref().map(|session| session.expose_secret().to_owned());
+        let secret = key.secret.expose_secret();
+        let identity = Credentials::new(key.id.as_str(), secret, session, None, "keyturn").into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(self.name)
+            .time(SystemTime::from(self.tools.now()))
+            .settings(SigningSettings::default())
+            .build()
+            .ok()?
+            .into();
+        let host = url.host_str()?;
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let headers = [("host", host.as_str()), ("content-type", kind)];
+        let request =
+            SignableRequest::new("POST", url.as_str(), headers.into_iter(), SignableBody::Bytes(body));
+        let (signed, _) = sign(request.ok()?, &parameters).ok()?.into_parts();
+        let added =
+            signed.headers().map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value.to_owned())));
+        added.collect()
+    }
+}
+
+/// Why a call of the query protocol did not succeed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: Option<String>,
+    pub(super) error: RotationError,
+}
+
+impl Failure {
+    /// Whether it is the error of this name.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+}
+
+impl From<RotationError> for Failure {
+    fn from(error: RotationError) -> Self {
+        Self { code: None, error }
+    }
+}
+
+impl From<Failure> for RotationError {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorResponse {
+    #[serde(rename = "Error")]
+    error: ErrorCode,
+}
+
+#[derive(Deserialize)]
+struct ErrorCode {
+    #[serde(rename = "Code")]
+    code: String,
+}
+
+/// A success, or what the query protocol's error means.
+fn answered(answer: Answer) -> Result<Answer, Failure> {
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let text = std::str::from_utf8(answer.bytes()).unwrap_or_default();
+    let code = quick_xml::de::from_str::<ErrorResponse>(text).ok().map(|response| response.error.code);
+    let code = code.filter(|code| answer.may_tell(code));
+    let told = || {
+        let status = answer.status().as_u16();
+        code.as_ref().map_or_else(|| format!("HTTP {status}"), |code| format!("HTTP {status} {code}"))
+    };
+    let known = |list: &[&str]| code.as_deref().is_some_and(|code| list.contains(&code));
+    let error = if known(&BRIEF_ERRORS) {
+        RotationError::Unavailable(told())
+    } else if known(&CREDENTIAL_ERRORS) {
+        answer.blame(told())
+    } else {
+        match answer.error() {
+            RotationError::Denied(_) => RotationError::Denied(told()),
+            RotationError::Refused(_) => RotationError::Refused(told()),
+            RotationError::Unavailable(_) => RotationError::Unavailable(told()),
+            RotationError::Unfit(_) => {
+                RotationError::Unfit(format!("AWS does not take the request ({})", told()))
+            }
+            other => other,
+        }
+    };
+    Err(Failure { code, error })
+}
+
+/// A list in the query protocol.
+#[derive(Deserialize)]
+pub(super) struct Members<T> {
+    #[serde(default = "Vec::new")]
+    pub(super) member: Vec<T>,
+}
+
+impl<T> Default for Members<T> {
+    fn default() -> Self {
+        Self { member: Vec::new() }
+    }
+}
+
+/// Whether a user's credentials are those of a secret: the current one is among them. Their user may have none, and is
+/// somebody else's if it has others: then nothing may be made or taken back there.
+///
+/// # Errors
+///
+/// [`RotationError::Unfit`].
+pub(super) fn must_be_ours(
+    issued: &[Issued],
+    current: &Credential,
+    is: impl Fn(&Issued, &Credential) -> bool,
+) -> Result<(), RotationError> {
+    if issued.is_empty() || issued.iter().any(|issued| is(issued, current)) {
+        return Ok(());
+    }
+    let text = "the IAM user has credentials, and the secret's current one is not among them: the user must be there \
+                for this secret alone";
+    Err(RotationError::Unfit(text.to_owned()))
+}
