@@ -30,10 +30,10 @@ WATCH_MODE ?= buffered
 BOLD := $(if $(MAKE_TERMOUT),$(shell printf '\033[1m'))
 PLAIN := $(if $(MAKE_TERMOUT),$(shell printf '\033[0m'))
 
-.PHONY: help run test lint build watch bench instructions size venv fmt requirements
+.PHONY: help run test prove-rotation lint build watch bench instructions size venv fmt requirements
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  $(BOLD)make %-14s$(PLAIN) %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  $(BOLD)make %-14s$(PLAIN) %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\n  make build TARGET=aarch64-unknown-linux-gnu   for deployment on arm64, from any machine\n'
 	@printf '  make run ARGS='"'"'--port 8080'"'"'                   arguments for keyturn\n'
 
@@ -43,6 +43,10 @@ run: ## Serve the gateway on 127.0.0.1:4000, with keys kept in .keyturn/
 test: $(VENV)/.tests ## Run every test, end-to-end ones included
 	cargo build --workspace --bins
 	cargo test --workspace
+
+prove-rotation: $(VENV)/.tests ## Rotate credentials under load and faults for minutes: ARGS='--minutes 10 --seed 2'
+	cargo build --workspace --bins
+	PROVE_ARGS="$(ARGS)" cargo test --package keyturn-tests --test prove -- --ignored --nocapture
 
 lint: $(VENV)/.tests $(TOOLS)/.cargo-deny ## Check formatting, lints, dependencies, the template and the Python tests
 	cargo fmt --all --check

@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `lambda_events` | the `bootstrap` answers every event in `tests/events`, streaming included |
 //! | `rotation_live` | a rotated credential costs no request and one read |
+//! | `rotation_function` | the rotation function does as Secrets Manager and schedules say |
+//! | `rotation_commands` | `keyturn rotate` and `keyturn rotation` do and say what they should, and no more |
 //! | `canary` | no secret, key or prompt is where it does not belong |
 //! | `bad_input` | each kind of bad input has its status and its error |
 //! | `routing` | which deployment is asked: weights, wildcards, aliases, cooldowns |
 //! | `failover` | who is asked next: retries, fallbacks |
 //! | `limits` | what a virtual key may use up, and what counts as used |
 //! | `management` | the management API: on Lambda, beside the gateway, from the command line |
+//! | `stored_keys` | `store_virtual_keys`: created keys in AWS Secrets Manager and in Vault |
 //! | `settlement` | what is settled when a request does not end as it should |
 //! | `deployed` | the settings of `template.yaml`: everything secret is a reference |
 //! | `credential_files` | credentials in files that change while requests run |
@@ -32,6 +35,8 @@ mod first_run;
 mod lambda_events;
 mod limits;
 mod management;
+mod rotation_commands;
+mod rotation_function;
 mod rotation_live;
 mod routing;
 mod sdk;
