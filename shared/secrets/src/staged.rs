@@ -53,7 +53,8 @@ pub trait StagedStore: Send + Sync {
     ) -> Result<VersionId, SecretError>;
 
     /// Ends the lease of a holder whose rotation broke off: others may go on with it from now. Nothing, if the lease is
-    /// another's or over. A store without leases has nothing to end.
+    /// another's or over. A version that this holder began and that has no value yet is pending no more: nothing is to
+    /// be gone on with. A store without leases has nothing to end.
     ///
     /// # Errors
     ///

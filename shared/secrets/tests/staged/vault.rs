@@ -124,14 +124,17 @@ async fn a_lease_keeps_others_off_until_it_is_over() {
     for _ in 0..2 {
         store.release(&name, "b").await.unwrap();
     }
-    assert_eq!(store.begin(&name, &two, "b", minute(30)).await.unwrap(), one);
+    // A version without a value is nothing to go on with; one with a value is.
+    assert_eq!(store.begin(&name, &two, "b", minute(30)).await.unwrap(), two);
+    server.stage(&name, &two, "b's").await.unwrap();
+    store.release(&name, "b").await.unwrap();
+    assert_eq!(store.begin(&name, &one, "b", minute(30)).await.unwrap(), two);
     // What the former holder still does meets the same version.
-    server.stage(&name, &one, "b's").await.unwrap();
-    assert!(is_conflict(server.stage(&name, &one, "a's").await));
-    store.promote(&name, &one, &first).await.unwrap();
+    assert!(is_conflict(server.stage(&name, &two, "a's").await));
+    store.promote(&name, &two, &first).await.unwrap();
     // With the rotation the lease is over.
-    assert_eq!(store.begin(&name, &two, "a", minute(31)).await.unwrap(), two);
-    store.unstage(&name, &two, &Stage::Pending).await.unwrap();
+    assert_eq!(store.begin(&name, &one, "a", minute(31)).await.unwrap(), one);
+    store.unstage(&name, &one, &Stage::Pending).await.unwrap();
     assert_eq!(store.begin(&name, &id("three"), "b", minute(32)).await.unwrap(), id("three"));
 }
 

@@ -196,6 +196,7 @@ impl StagedStore for HashiCorpVault {
             if state.lease.take_if(|turn| turn.holder == holder).is_none() {
                 return Ok((None, ()));
             }
+            state.pending.take_if(|made| made.fields.is_none());
             Ok((Some((fields, state)), ()))
         })
         .await
