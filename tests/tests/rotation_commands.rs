@@ -124,6 +124,10 @@ async fn status_lists_secrets_and_shows_the_others_when_one_is_broken() {
     assert!(row("aws-secretsmanager:prod/several").contains("never"), "{told:?}");
     assert!(!told.stdout.contains("untouched"), "{told:?}");
 
+    let told = rig.run(&["rotation", "status", "aws-secretsmanager:prod/untouched"], &[]).await;
+    told.works();
+    assert!(told.stdout.contains("prod/untouched is not rotated"), "{told:?}");
+
     rig.secret("prod/broken", CURRENT, &[("keyturn:rotator", "randon")]).await;
     let told = rig.run(&["rotation", "status"], &[]).await;
     told.fails(1, &["1 did not work"]);

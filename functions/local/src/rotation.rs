@@ -1,6 +1,8 @@
 //! `keyturn rotate` and `keyturn rotation …`: what the rotation function does, from a terminal, with the operator's own
 //! credentials (`AWS_*`, `HCP_VAULT_*`).
 
+mod status;
+
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -9,17 +11,11 @@ use anstyle::{AnsiColor, Style};
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, Subcommand};
-use comfy_table::Table;
-use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
 use keyturn_config::{RefError, SecretRef};
-use keyturn_rotation::engine::Status;
 use keyturn_rotation::{Diagnostic, Outcome, Retired, Step};
 use keyturn_rotation_function::{Handler, LoadError, load};
-use keyturn_secrets::{Description, SecretError, Stage, StagedStore, VersionId};
-use serde_json::{Value, json};
-
-use crate::look::RULED;
+use keyturn_secrets::{SecretError, StagedStore};
 
 /// The scheme of the store that AWS's variables are for.
 const AWS: &str = "aws-secretsmanager";
@@ -165,7 +161,7 @@ pub async fn run(ask: Ask, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(
                 } else {
                     secrets
                 };
-                status(&handler, store, &secrets, json, clock.now()).await
+                status::status(&handler, store, &secrets, json, clock.now()).await
             }
             Action::Abandon { secret } => {
                 let store = store(&secret.scheme)?;
@@ -261,134 +257,6 @@ fn told(retired: &[Retired]) -> Result<(), RotationCommandError> {
         }
     }
     if failed > 0 { Err(RotationCommandError::Some(failed)) } else { Ok(()) }
-}
-
-async fn status(
-    handler: &Handler,
-    store: impl Fn(&str) -> Result<Arc<dyn StagedStore>, RotationCommandError>,
-    secrets: &[SecretRef],
-    json: bool,
-    now: Timestamp,
-) -> Result<(), RotationCommandError> {
-    let mut found = Vec::new();
-    for secret in secrets {
-        let result = match store(&secret.scheme) {
-            Ok(store) => {
-                handler.engine.status(&*store, &secret.name).await.map_err(|wrong| wrong.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        found.push((format!("{}:{}", secret.scheme, secret.name), result));
-    }
-    let failed = found.iter().filter(|(_, result)| result.is_err()).count();
-    if json {
-        let rows: Vec<Value> = found.iter().map(|(name, result)| as_json(name, result)).collect();
-        anstream::println!("{}", Value::Array(rows));
-    } else if found.is_empty() {
-        anstream::println!("No secret is rotated: none has the tag keyturn:rotator.");
-    } else {
-        table(&found, now);
-    }
-    if failed > 0 { Err(RotationCommandError::Some(failed)) } else { Ok(()) }
-}
-
-fn as_json(name: &str, result: &Result<Status, String>) -> Value {
-    let status = match result {
-        Err(error) => return json!({"secret": name, "error": error}),
-        Ok(status) => status,
-    };
-    let stage = |stage: &Stage| status.description.at(stage).map(VersionId::as_str);
-    json!({
-        "secret": name,
-        "current": stage(&Stage::Current),
-        "pending": pending(&status.description).map(VersionId::as_str),
-        "previous": stage(&Stage::Previous),
-        "current_since": status.description.current_since,
-        "last_rotated": status.description.last_rotated,
-        "next_rotation": status.description.next_rotation,
-        "credentials": status.targets.iter().map(|target| json!({
-            "field": target.field,
-            "rotator": target.rotator,
-            "replaced_at": target.replaced_at,
-            "retires_at": target.retires_at,
-        })).collect::<Vec<_>>(),
-    })
-}
-
-fn table(found: &[(String, Result<Status, String>)], now: Timestamp) {
-    let mut table = Table::new();
-    table.load_style(RULED);
-    table.set_header([
-        "secret",
-        "credential",
-        "rotator",
-        "current",
-        "age",
-        "rotated",
-        "pending",
-        "to retire",
-    ]);
-    let mut wrong = Vec::new();
-    for (name, result) in found {
-        let status = match result {
-            Err(error) => {
-                wrong.push(error);
-                continue;
-            }
-            Ok(status) => status,
-        };
-        let description = &status.description;
-        let version = |stage: &Stage| description.at(stage).map(|version| short(version.as_str()));
-        let pending = pending(description);
-        // A secret that is one text keeps no record: what took another version's place did so when it became current.
-        // Of several fields, each has its own.
-        let replaced = description.current_since.filter(|_| description.at(&Stage::Previous).is_some());
-        for (at, target) in status.targets.iter().enumerate() {
-            let of_all = description.last_rotated.or(replaced).filter(|_| target.field.is_none());
-            let rotated = target.replaced_at.or(of_all);
-            table.add_row([
-                if at == 0 { name.clone() } else { String::new() },
-                target.field.clone().unwrap_or_else(|| "(all of it)".to_owned()),
-                target.rotator.clone(),
-                version(&Stage::Current).unwrap_or_default(),
-                description.current_since.map_or_else(|| "?".to_owned(), |since| age(since, now)),
-                rotated.map_or_else(|| "never".to_owned(), |at| format!("{} ago", age(at, now))),
-                pending.map_or_else(String::new, |pending| short(pending.as_str())),
-                match (target.retires_at, version(&Stage::Previous)) {
-                    (Some(at), Some(version)) if at > now => format!("{version} in {}", age(now, at)),
-                    (_, Some(version)) => format!("{version} now"),
-                    (_, None) => String::new(),
-                },
-            ]);
-        }
-    }
-    for line in table.to_string().lines() {
-        anstream::println!("{}", line.trim_end());
-    }
-    for error in wrong {
-        anstream::println!("{}", red(error));
-    }
-}
-
-/// The version of a rotation that is under way; the stage may stay where it is when one is over.
-fn pending(description: &Description) -> Option<&VersionId> {
-    description.at(&Stage::Pending).filter(|pending| !description.has(pending, &Stage::Current))
-}
-
-/// The first characters of a version's id, which tell versions apart.
-fn short(version: &str) -> String {
-    version.chars().take(8).collect()
-}
-
-/// The time between two moments, in its largest unit.
-fn age(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 fn red(text: &str) -> String {
