@@ -308,6 +308,31 @@ async fn a_write_whose_answer_is_lost_may_be_repeated() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_made_has_its_tags_before_its_value() {
+    let tap = Tap::start(OpenBao::shared().url()).await;
+    let server = Server::at(&tap.url(), Timestamp::now());
+    let (subject, store): (&dyn Subject, &dyn StagedStore) = (&server, &server.store);
+    let name = subject.name("made");
+    tap.judge(
+        |method, path| {
+            if *method != Method::GET && path.contains("/data/") { Fate::Broken } else { Fate::Through }
+        },
+    );
+    let about = About { tags: [("whose".to_owned(), "mine".to_owned())].into(), ..About::default() };
+    assert!(store.write(&name, &"one".into(), &about).await.is_err());
+    let metadata = name.replacen("secret/", "secret/metadata/", 1);
+    let there = OpenBao::shared().read(&metadata).await["data"].clone();
+    assert_eq!(
+        (&there["custom_metadata"], &there["current_version"]),
+        (&json!({"whose": "mine"}), &json!(0))
+    );
+    tap.judge(|_, _| Fate::Through);
+    store.write(&name, &"one".into(), &about).await.unwrap();
+    assert_eq!(subject.value(&name, &Stage::Current).await.unwrap(), "one");
+    assert_eq!(subject.describe(&name).await.tags["whose"], "mine");
+}
+
+#[tokio::test]
 async fn tags_may_be_set_by_hand_and_settings_beside_them_stay() {
     let server = Server::new();
     let (subject, store): (&dyn Subject, &dyn StagedStore) = (&server, &server.store);

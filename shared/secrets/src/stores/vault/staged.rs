@@ -80,27 +80,30 @@ impl Place {
         SecretError::malformed(&*self.reference, what)
     }
 
-    /// Makes a secret that is not there, after the versions that were deleted. `None`: it is there by now.
-    async fn make(&self, value: &SecretString) -> Result<Option<(VersionId, Tags)>, SecretError> {
+    /// Makes a secret that is not there, after the versions that were deleted. `None`: it is there by now. Its tags come
+    /// first: a process that dies in between leaves no document of which nobody knows whose it is.
+    async fn make(
+        &self,
+        value: &SecretString,
+        tags: &Tags,
+    ) -> Result<Option<(VersionId, Tags)>, SecretError> {
         let fields = document::fields(value, None).map_err(|what| self.malformed(what))?;
-        let document = document::plain(fields);
-        let mut notes = BTreeMap::new();
-        let mut made = self.vault.put_timed(&self.path, &document, 0).await;
-        if made == Err(VaultError::CasMismatch) {
-            let trace = self.vault.trace(&self.path).await.map_err(|error| self.failure(&error))?;
-            notes = trace.notes;
-            // If the newest version is deleted, this restores the document; if it is not, the document was made just
-            // now, and `Vault::get` finds it.
-            made = match self.vault.get(&self.path).await {
-                Err(VaultError::NotFound) => self.vault.put_timed(&self.path, &document, trace.version).await,
-                Err(error) => Err(error),
-                Ok(_) => Err(VaultError::CasMismatch),
-            };
+        let (after, there) = match self.vault.trace(&self.path).await {
+            Ok(trace) => (trace.version, trace.notes),
+            Err(VaultError::NotFound) => (0, Tags::new()),
+            Err(error) => return Err(self.failure(&error)),
+        };
+        match self.vault.get(&self.path).await {
+            Err(VaultError::NotFound) => {}
+            Err(error) => return Err(self.failure(&error)),
+            // It was made just now.
+            Ok(_) => return Ok(None),
         }
-        match made {
+        self.tag(&there, tags).await?;
+        match self.vault.put_timed(&self.path, &document::plain(fields), after).await {
             Ok(written) => {
                 let version = document::unnamed(written.version, written.created);
-                Ok(Some((VersionId::new(&version), notes)))
+                Ok(Some((VersionId::new(&version), there.into_iter().chain(tags.clone()).collect())))
             }
             Err(VaultError::CasMismatch) => Ok(None),
             Err(error) => Err(self.failure(&error)),
@@ -282,7 +285,7 @@ impl StagedStore for HashiCorpVault {
         let place = self.place(name)?;
         for _ in 0..TRIES {
             let written = match self.write_over(&place, value).await {
-                Err(SecretError::NotFound { .. }) => place.make(value).await?,
+                Err(SecretError::NotFound { .. }) => place.make(value, &about.tags).await?,
                 other => Some(other?),
             };
             if let Some((version, tags)) = written {
