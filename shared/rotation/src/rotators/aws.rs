@@ -159,6 +159,30 @@ impl Api {
         self.query(By::Admin, &self.admin()?, fields).await
     }
 
+    /// The same of one that lists, page after page.
+    ///
+    /// # Errors
+    ///
+    /// As [`Api::ask`].
+    pub(super) async fn list<R: DeserializeOwned, T>(
+        &self,
+        fields: &[(&str, &str)],
+        page: impl Fn(R) -> Page<T>,
+    ) -> Result<Vec<T>, RotationError> {
+        let mut all = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let from = marker.as_deref().map(|marker| ("Marker", marker));
+            let fields: Vec<(&str, &str)> = fields.iter().copied().chain(from).collect();
+            let Page { items, is_truncated, marker: next } = page(self.ask(&fields).await?);
+            all.extend(items);
+            match next.filter(|_| is_truncated) {
+                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
+                _ => return Ok(all),
+            }
+        }
+    }
+
     /// The same of one whose answer says nothing: an operation on something that may be gone.
     ///
     /// # Errors
@@ -322,6 +346,15 @@ fn answered(answer: Answer) -> Result<Answer, Failure> {
 }
 
 /// A list in the query protocol.
+/// A page of a list.
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    /// Whether there are more.
+    pub(super) is_truncated: bool,
+    /// Where those begin.
+    pub(super) marker: Option<String>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Members<T> {
     #[serde(default = "Vec::new")]

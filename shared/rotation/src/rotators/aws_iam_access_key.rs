@@ -34,7 +34,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::aws::{AccessKey, Api, Aws, Members, Shown, must_be_ours};
+use super::aws::{AccessKey, Api, Aws, Members, Page, Shown, must_be_ours};
 use super::http_calls::By;
 use crate::settings::{Settings, SettingsError, list, optional_duration};
 use crate::{Ask, Created, Credential, Issued, Part, RotationError, Rotator, Tools};
@@ -173,23 +173,19 @@ impl Rotator for AccessKeys {
 impl AccessKeys {
     /// The user's keys, which must be the secret's.
     async fn keys(&self, current: &Credential) -> Result<Vec<Issued>, RotationError> {
-        let mut keys = Vec::new();
-        let mut marker = None;
-        loop {
-            let mut fields = vec![("Action", "ListAccessKeys"), IAM, ("UserName", self.user.as_str())];
-            fields.extend(marker.as_deref().map(|marker| ("Marker", marker)));
-            let ListAccessKeysResponse { result: page } = self.iam.ask(&fields).await?;
-            keys.extend(page.keys.member.into_iter().map(|key| Issued {
-                id: key.id,
-                created_at: key.created,
-                disabled: key.status == "Inactive",
-                ..Issued::default()
-            }));
-            match page.marker.filter(|_| page.is_truncated) {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => break,
-            }
-        }
+        let fields = [("Action", "ListAccessKeys"), IAM, ("UserName", self.user.as_str())];
+        let page = |ListAccessKeysResponse { result }| Page {
+            items: result.keys.member,
+            is_truncated: result.is_truncated,
+            marker: result.marker,
+        };
+        let keys = self.iam.list(&fields, page).await?.into_iter().map(|key| Issued {
+            id: key.id,
+            created_at: key.created,
+            disabled: key.status == "Inactive",
+            ..Issued::default()
+        });
+        let keys: Vec<Issued> = keys.collect();
         let is = |key: &Issued, current: &Credential| {
             current.get(ID).is_some_and(|id| id.expose_secret() == key.id)
         };

@@ -40,7 +40,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::aws::{Api, Aws, Members, Shown, must_be_ours};
+use super::aws::{Api, Aws, Members, Page, Shown, must_be_ours};
 use super::lifetimes;
 use crate::settings::{Settings, SettingsError, list, optional_duration};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};
@@ -171,29 +171,21 @@ impl Rotator for ApiKeys {
 impl ApiKeys {
     /// The user's keys, which must be the secret's.
     async fn keys(&self, current: &Credential) -> Result<Vec<Issued>, RotationError> {
-        let mut keys = Vec::new();
-        let mut marker = None;
-        loop {
-            let mut fields = vec![
-                ("Action", "ListServiceSpecificCredentials"),
-                IAM,
-                ("UserName", self.user.as_str()),
-                SERVICE,
-            ];
-            fields.extend(marker.as_deref().map(|marker| ("Marker", marker)));
-            let ListResponse { result: page } = self.iam.ask(&fields).await?;
-            keys.extend(page.keys.member.into_iter().map(|key| Issued {
-                id: key.id,
-                hint: key.alias.filter(|alias| !alias.is_empty()),
-                created_at: Some(key.created),
-                last_used_at: None,
-                disabled: key.status != "Active",
-            }));
-            match page.marker.filter(|_| page.is_truncated) {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => break,
-            }
-        }
+        let fields =
+            [("Action", "ListServiceSpecificCredentials"), IAM, ("UserName", self.user.as_str()), SERVICE];
+        let page = |ListResponse { result }| Page {
+            items: result.keys.member,
+            is_truncated: result.is_truncated,
+            marker: result.marker,
+        };
+        let keys = self.iam.list(&fields, page).await?.into_iter().map(|key| Issued {
+            id: key.id,
+            hint: key.alias.filter(|alias| !alias.is_empty()),
+            created_at: Some(key.created),
+            last_used_at: None,
+            disabled: key.status != "Active",
+        });
+        let keys: Vec<Issued> = keys.collect();
         // A current key that says nothing of itself could be anybody's.
         let is = |key: &Issued, current: &Credential| {
             current
