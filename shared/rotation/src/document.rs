@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
 /// A secret's value, to be read and changed field by field. It is wiped when it goes; its `Debug` shows nothing.
+#[derive(Clone)]
 pub struct Document(Shape);
 
+#[derive(Clone)]
 enum Shape {
     Text(SecretString),
     Fields(Map<String, Value>),

@@ -9,7 +9,7 @@
 use keyturn_secrets::{SecretError, Stage, VersionId};
 use sha2::{Digest, Sha256};
 
-use super::look::{Place, Record, Seen, place};
+use super::look::{Opened, Place, Record, Seen, place, replaced_at};
 use super::steps::done;
 use super::{Engine, Outcome, Rotation, Step};
 use crate::{Diagnostic, Document, RotationError};
@@ -35,8 +35,9 @@ impl Engine {
             }
             // A version without a value must never become the current one.
             let pending = self.read(place, Some(Step::Finish), &rotation.token).await?;
-            let field = self.target_of(&seen, &pending, place, Step::Finish)?.target.field.clone();
-            let version = match self.merged(rotation, &seen, &pending, place)? {
+            let opened = self.target_of(&seen, &pending, place, Step::Finish)?;
+            let merged = self.merged(rotation, &seen, opened, &pending).map_err(failed)?;
+            let version = match merged {
                 None => rotation.token.clone(),
                 Some((version, merged)) => {
                     let authority = rotation.authority.as_ref();
@@ -55,9 +56,8 @@ impl Engine {
                     marked.map_err(|error| failed(error.into()))?;
                     self.tell_the_fleet().await.map_err(failed)?;
                     self.close(place, &version).await.map_err(failed)?;
-                    let field = field.filter(|_| seen.targets.len() > 1);
                     return Ok(Outcome {
-                        field,
+                        field: seen.told(opened),
                         did: "the new version is the current one",
                         retired: Vec::new(),
                     });
@@ -103,23 +103,18 @@ impl Engine {
         &self,
         rotation: &Rotation<'_>,
         seen: &Seen,
+        opened: &Opened,
         pending: &Document,
-        place: Place<'_>,
-    ) -> Result<Option<(VersionId, Document)>, Diagnostic> {
+    ) -> Result<Option<(VersionId, Document)>, RotationError> {
         let (current, document) = &seen.current;
         let Some(record) = Record::of(pending).filter(|record| record.base != current.as_str()) else {
             return Ok(None);
         };
-        let opened = self.target_of(seen, pending, place, Step::Finish)?;
-        let merge = || -> Result<Document, RotationError> {
-            let mut merged = Document::parse(&document.to_secret().into())?;
-            opened.put(&opened.credential(pending), &mut merged)?;
-            let at = super::look::replaced_at(pending, record.field.as_deref());
-            let record = Record { base: current.as_str().to_owned(), ..record };
-            record.write(&mut merged, at.unwrap_or_else(|| self.tools.now()))?;
-            Ok(merged)
-        };
-        let merged = merge().map_err(|error| place.failed(Some(Step::Finish), None, error))?;
+        let mut merged = document.clone();
+        opened.put(&opened.credential(pending), &mut merged)?;
+        let at = replaced_at(pending, record.field.as_deref());
+        let record = Record { base: current.as_str().to_owned(), ..record };
+        record.write(&mut merged, at.unwrap_or_else(|| self.tools.now()))?;
         let id = Sha256::digest(format!("{}\n{}", rotation.token, current).as_bytes());
         Ok(Some((VersionId::new(&hex::encode(&id[..16])), merged)))
     }

@@ -2,7 +2,7 @@
 
 use keyturn_secrets::{Description, Stage, StagedStore, VersionId};
 
-use super::look::{place, replaced_at};
+use super::look::{Opened, Seen, place, replaced_at};
 use super::{Engine, later};
 use crate::Diagnostic;
 
@@ -49,13 +49,11 @@ impl Engine {
     /// [`Diagnostic`]: it cannot be read, or its settings do not fit.
     pub async fn status(&self, store: &dyn StagedStore, name: &str) -> Result<Status, Diagnostic> {
         let seen = self.look(place(store, name), None).await?;
-        let previous = seen.description.at(&Stage::Previous).is_some();
-        let since = seen.description.current_since.filter(|_| previous);
         let targets = seen.targets.iter().map(|opened| TargetStatus {
             field: opened.target.field.clone(),
             rotator: opened.target.rotator.clone(),
             replaced_at: replaced_at(&seen.current.1, opened.target.field.as_deref()),
-            retires_at: since.map(|since| later(since, self.overlap(opened))),
+            retires_at: self.retires_at(&seen, opened),
         });
         let targets = targets.collect();
         Ok(Status { description: seen.description, targets })
@@ -86,11 +84,7 @@ impl Engine {
         if let Err(error) = opened.fits(&seen.current.1) {
             obstacles.push(error.to_string());
         }
-        if seen.description.at(&Stage::Previous).is_some()
-            && let Some(since) = seen.description.current_since
-            && self.tools.now() < later(since, self.overlap(opened))
-        {
-            let until = later(since, self.overlap(opened));
+        if let Some(until) = self.retires_at(&seen, opened).filter(|until| self.tools.now() < *until) {
             obstacles.push(format!("the last change is too fresh: wait until {until:.0}"));
         }
         let current = opened.credential(&seen.current.1);
@@ -106,6 +100,13 @@ impl Engine {
         let pending = pending.filter(|pending| **pending != seen.current.0).cloned();
         let (field, rotator) = (opened.target.field.clone(), opened.target.rotator.clone());
         Ok(Rehearsal { field, rotator, pending, obstacles })
+    }
+
+    /// When the previous credential may be taken back, and a next rotation begin. `None`: there is none, or it is not
+    /// known.
+    fn retires_at(&self, seen: &Seen, opened: &Opened) -> Option<jiff::Timestamp> {
+        seen.description.at(&Stage::Previous)?;
+        seen.description.current_since.map(|since| later(since, self.overlap(opened)))
     }
 
     /// Gives up a rotation that broke off: its version is pending no more, so that a new one can begin. Nothing is

@@ -132,7 +132,7 @@ impl Engine {
         created: &Created,
     ) -> Result<Document, RotationError> {
         let (base, current) = &seen.current;
-        let mut next = Document::parse(&current.to_secret().into())?;
+        let mut next = current.clone();
         opened.put(&created.credential, &mut next)?;
         for (field, value) in &created.fields {
             next.set_json(field, value.clone())?;
@@ -196,12 +196,15 @@ impl Engine {
         }
         // `RotateImmediately=false` calls this step alone, on a version without a value: then what is asked is whether
         // the function can do its work, and the current credentials answer.
-        let has_value = match rotation.store.version(rotation.name, &rotation.token).await {
-            Err(SecretError::NotFound { .. }) => false,
-            Ok(_) => true,
+        let pending = match rotation.store.version(rotation.name, &rotation.token).await {
+            Ok(secret) => {
+                Some(Document::parse(&secret.value).map_err(|wrong| place.failed(step, None, wrong.into()))?)
+            }
+            Err(SecretError::NotFound { .. }) if rotation.led => None,
+            Err(SecretError::NotFound { .. }) => Some(self.read(place, step, &rotation.token).await?),
             Err(error) => return Err(place.failed(step, None, error.into())),
         };
-        if !has_value && rotation.led {
+        let Some(pending) = pending else {
             for opened in &seen.targets {
                 let current = opened.credential(&seen.current.1);
                 self.prove(opened, &current)
@@ -209,8 +212,7 @@ impl Engine {
                     .map_err(|error| place.failed(step, seen.told(opened).as_deref(), error))?;
             }
             return Ok(done("the current version works; nothing is rotated"));
-        }
-        let pending = self.read(place, step, &rotation.token).await?;
+        };
         let opened = self.target_of(&seen, &pending, place, Step::Test)?;
         let field = seen.told(opened);
         let pending = opened.credential(&pending);
