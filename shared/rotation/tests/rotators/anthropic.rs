@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{
     ADMIN, Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, TOKEN, credential, document, faults,
-    tells_nothing, value,
+    tells_nothing, value, with,
 };
 use crate::rounds::{FIELD, rounds};
 
@@ -165,9 +165,8 @@ impl World {
     }
 
     fn settings(&self, more: &Value) -> Value {
-        let mut settings = json!({"admin_key": "env:ADMIN", "api_base": self.fake.url()});
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        settings
+        let settings = json!({"admin_key": "env:ADMIN", "api_base": self.fake.url()});
+        with(settings, more)
     }
 
     fn rotator(&self, more: &Value) -> Box<dyn Rotator> {

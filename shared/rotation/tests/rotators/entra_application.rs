@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::azure::{ADMIN_CLIENT, TENANT, TOKEN, completion, error, token, token_path};
 use crate::rig::{
     ADMIN, Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, TOKEN as ROTATION, credential, faults,
-    tells_nothing, time, value,
+    tells_nothing, time, value, with,
 };
 
 const APPLICATION: &str = "bbbbbbbb-0000-4000-8000-000000000002";
@@ -74,11 +74,7 @@ impl World {
     }
 
     fn with(&self, more: &Value) -> Value {
-        let mut settings = self.settings();
-        for (name, value) in more.as_object().unwrap() {
-            settings[name] = value.clone();
-        }
-        settings
+        with(self.settings(), more)
     }
 
     fn rotator(&self) -> Box<dyn Rotator> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::google::{ADMIN_ACCOUNT, ADMIN_KEY, TOKEN, admin_file, completion, error, pair, token};
 use crate::rig::{
     Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, TOKEN as ROTATION, credential, faults,
-    tells_nothing, time, value,
+    tells_nothing, time, value, with,
 };
 
 /// The key that was made by hand.
@@ -78,11 +78,7 @@ impl World {
     }
 
     fn with(&self, more: &Value) -> Value {
-        let mut settings = self.settings();
-        for (name, value) in more.as_object().unwrap() {
-            settings[name] = value.clone();
-        }
-        settings
+        with(self.settings(), more)
     }
 
     fn rotator(&self) -> Box<dyn Rotator> {

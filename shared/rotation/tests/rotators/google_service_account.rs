@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::google::{ADMIN_ACCOUNT, ADMIN_KEY, TOKEN, admin_file, completion, error, key_file, pair, token};
 use crate::rig::{
     Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, credential, document, faults, tells_nothing, time,
-    value,
+    value, with,
 };
 
 const ACCOUNT: &str = "gateway@project-1.iam.gserviceaccount.com";
@@ -72,11 +72,7 @@ impl World {
     }
 
     fn with(&self, more: &Value) -> Value {
-        let mut settings = self.settings();
-        for (name, value) in more.as_object().unwrap() {
-            settings[name] = value.clone();
-        }
-        settings
+        with(self.settings(), more)
     }
 
     fn rotator(&self) -> Box<dyn Rotator> {

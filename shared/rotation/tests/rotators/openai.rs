@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{
     ADMIN, Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, credential, faults, tells_nothing, time,
-    value,
+    value, with,
 };
 use crate::rounds::{FIELD, rounds};
 
@@ -194,9 +194,7 @@ impl World {
     }
 
     fn rotator(&self, more: &Value) -> Box<dyn Rotator> {
-        let mut settings = self.settings();
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        self.rig.rotator("openai", settings)
+        self.rig.rotator("openai", with(self.settings(), more))
     }
 }
 

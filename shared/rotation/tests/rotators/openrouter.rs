@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::rig::{
     ADMIN, Arrived, Asking, By, Fake, Fault, PREFIX, Reply, Rig, credential, faults, tells_nothing, time,
-    value,
+    value, with,
 };
 use crate::rounds::{FIELD, rounds};
 
@@ -153,10 +153,8 @@ impl World {
     }
 
     fn settings(&self, more: &Value) -> Value {
-        let mut settings =
-            json!({"admin_key": "env:ADMIN", "api_base": format!("{}/api/v1", self.fake.url())});
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        settings
+        let settings = json!({"admin_key": "env:ADMIN", "api_base": format!("{}/api/v1", self.fake.url())});
+        with(settings, more)
     }
 
     fn rotator(&self, more: &Value) -> Box<dyn Rotator> {

@@ -134,6 +134,12 @@ impl Asking {
     }
 }
 
+/// Settings, with more of them or others in their place.
+pub(crate) fn with(mut settings: Value, more: &Value) -> Value {
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    settings
+}
+
 /// A secret's value, read.
 pub(crate) fn document(text: &str) -> Document {
     Document::parse(&SecretValue::from(text.to_owned())).expect("a document")
