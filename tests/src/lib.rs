@@ -9,6 +9,7 @@
 //! | [`upstream`] | a fake of OpenAI and Anthropic with a live key list |
 //! | [`moto`] | AWS Secrets Manager (moto), with a count of calls |
 //! | [`openbao`] | Vault (OpenBao) |
+//! | [`fake`] | a service made up by a test |
 //! | [`faults`] | proxies that fail a program at one chosen call |
 //! | [`invocations`] | Lambda's Invoke API, for services that call functions |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
@@ -31,6 +32,7 @@ use std::time::Duration;
 pub mod binaries;
 pub mod dynamo;
 pub mod environment;
+pub mod fake;
 pub mod faults;
 pub mod gateway;
 pub mod http;

@@ -5,7 +5,9 @@
 mod causes;
 mod clock;
 mod env;
+mod life;
 
 pub use causes::with_causes;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use env::{Env, ProcessEnv};
+pub use env::{Env, Overlay, ProcessEnv};
+pub use life::Life;

@@ -44,7 +44,7 @@ impl Document {
             Some(Some(value)) if value.expose().is_empty() => {
                 Err(SecretError::malformed(reference(), "the field is empty"))
             }
-            Some(Some(value)) => Ok(Secret { value: value.clone(), version: self.whole.version.clone() }),
+            Some(Some(value)) => Ok(Secret { value: value.clone(), ..self.whole.clone() }),
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     use crate::VersionId;
 
     fn field(text: &str, field: &str) -> Result<String, SecretError> {
-        let whole = Secret { value: text.to_owned().into(), version: VersionId::new("v1") };
+        let whole = Secret::new(text.to_owned(), VersionId::new("v1"));
         let found = Document::new(whole).field(field, &|| "test:doc#field".to_owned())?;
         assert_eq!(found.version.as_str(), "v1");
         Ok(found.value.expose().to_owned())
@@ -132,7 +132,7 @@ mod tests {
     fn the_only_field_of_a_document_is_the_whole_value() {
         let field = |text: &str, field: &str| {
             let value = SecretValue::of_only_field("key", text.into());
-            let document = Document::new(Secret { value, version: VersionId::new("v1") });
+            let document = Document::new(Secret::new(value, VersionId::new("v1")));
             document.field(field, &String::new).map(|found| found.value.expose().to_owned())
         };
         for text in ["sk-1", r#"{"key": "inner"}"#, "key=inner"] {

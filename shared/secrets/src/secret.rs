@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use keyturn_ambient::Life;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -114,6 +115,23 @@ pub struct Secret {
     pub value: SecretValue,
     /// The version it was read at.
     pub version: VersionId,
+    /// How long it is good for, where it ends by itself: a token, a lease. The cache's TTLs do not count then.
+    pub life: Option<Life>,
+}
+
+impl Secret {
+    /// A value that does not end by itself.
+    #[must_use]
+    pub fn new(value: impl Into<SecretValue>, version: VersionId) -> Self {
+        Self { value: value.into(), version, life: None }
+    }
+
+    /// A value of a store without versions.
+    #[must_use]
+    pub fn unversioned(value: String) -> Self {
+        let version = VersionId::of_value(&value);
+        Self::new(value, version)
+    }
 }
 
 /// Which of a secret's versions is meant, in AWS Secrets Manager's words.

@@ -1,5 +1,6 @@
 //! The stores there are: one file each, one line each in the list below.
 
+mod answers;
 mod aws_secrets_manager;
 mod environment;
 mod file;

@@ -65,7 +65,7 @@ impl StagedStore for Memory {
 
     async fn version(&self, name: &str, version: &VersionId) -> Result<Secret, SecretError> {
         let value = self.entry(name)?.value.expose_secret().to_owned();
-        Ok(Secret { value: value.into(), version: version.clone() })
+        Ok(Secret::new(value, version.clone()))
     }
 
     async fn begin(&self, name: &str, _: &VersionId, _: &str, _: Lease) -> Result<VersionId, SecretError> {

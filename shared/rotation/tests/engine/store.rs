@@ -160,7 +160,7 @@ impl StagedStore for Store {
         let state = self.state.lock().unwrap();
         let value = state.versions.get(version).and_then(|(value, _)| value.clone());
         let value = value.ok_or_else(|| SecretError::not_found(NAME, "no such version"))?;
-        Ok(Secret { value: value.into(), version: version.clone() })
+        Ok(Secret::new(value, version.clone()))
     }
 
     async fn begin(

@@ -71,7 +71,7 @@ impl StagedStore for Store {
         let versions = self.versions.lock().unwrap();
         let (value, _) =
             versions.get(version).ok_or_else(|| SecretError::not_found(NAME, "no such version"))?;
-        Ok(Secret { value: value.clone().into(), version: version.clone() })
+        Ok(Secret::new(value.clone(), version.clone()))
     }
 
     async fn begin(&self, _: &str, new: &VersionId, _: &str, _: Lease) -> Result<VersionId, SecretError> {

@@ -51,8 +51,11 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn is_live(&self, now: Timestamp, settings: &CacheSettings) -> bool {
-        // A clock that was set back does not kill what is held; `is_due` has it read again.
-        now < self.read_at || within(now, self.read_at, settings.hard_ttl)
+        match self.document.whole().life {
+            Some(life) => life.serves(now),
+            // A clock that was set back does not kill what is held; `is_due` has it read again.
+            None => now < self.read_at || within(now, self.read_at, settings.hard_ttl),
+        }
     }
 
     pub(super) fn is_older_than(&self, now: Timestamp) -> bool {
@@ -60,7 +63,11 @@ impl Held {
     }
 
     fn is_due(&self, now: Timestamp, generation: u64) -> bool {
-        self.generation < generation || !within(now, self.read_at, self.soft_ttl)
+        let is_old = match self.document.whole().life {
+            Some(life) => life.is_due(now),
+            None => !within(now, self.read_at, self.soft_ttl),
+        };
+        self.generation < generation || is_old
     }
 }
 
@@ -178,8 +185,11 @@ impl Entry {
                 return Err(error);
             }
         };
-        // A version that is held already is not parsed again.
-        let same = state.held.as_ref().filter(|held| held.document.whole().version == secret.version);
+        // A version that is held already is not parsed again, unless its life has changed.
+        let same = state.held.as_ref().filter(|held| {
+            let whole = held.document.whole();
+            whole.version == secret.version && whole.life == secret.life
+        });
         let document = same.map(|held| Arc::clone(&held.document));
         let document = document.unwrap_or_else(|| Arc::new(Document::new(secret)));
         let held = Held { document, read_at: read.0, soft_ttl, generation: read.1 };

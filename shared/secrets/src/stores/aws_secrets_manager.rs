@@ -179,5 +179,5 @@ fn secret(
         return Err(malformed("empty"));
     }
     let version = version.ok_or_else(|| malformed("the answer names no version"))?;
-    Ok(Secret { value: value.into(), version: VersionId::new(version) })
+    Ok(Secret::new(value, VersionId::new(version)))
 }

@@ -1,14 +1,14 @@
 //! Environment variables: `env:OPENAI_API_KEY`.
 //!
 //! Authentication: none. Naming: the variable. Versions: a digest of the value
-//! ([`VersionId::of_value`]); there are no stages.
+//! ([`VersionId::of_value`](crate::VersionId::of_value)); there are no stages.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyturn_ambient::Env;
 
-use crate::{Secret, SecretError, SecretStore, Stage, VersionId};
+use crate::{Secret, SecretError, SecretStore, Stage};
 
 /// The process environment as a store.
 pub struct Environment(Arc<dyn Env>);
@@ -38,6 +38,6 @@ impl SecretStore for Environment {
         let value = self.0.var(name);
         let value =
             value.ok_or_else(|| SecretError::not_found(reference(), "the variable is unset or empty"))?;
-        Ok(Secret { version: VersionId::of_value(&value), value: value.into() })
+        Ok(Secret::unversioned(value))
     }
 }

@@ -3,7 +3,7 @@
 //! Authentication: the file system's. Naming: the path of one file, which is the secret without its trailing
 //! newlines, as `$(cat file)` has it. That is one key in one file, as Kubernetes mounts a secret, or a file
 //! of `KEY=value` lines as a Vault Agent template writes it, whose field the reference picks. Versions: a
-//! digest of the contents ([`VersionId::of_value`]); there are no stages.
+//! digest of the contents ([`VersionId::of_value`](crate::VersionId::of_value)); there are no stages.
 //!
 //! Every read looks at the file's inode, size and change time, and reads the contents again when one of them
 //! differs, so a change is seen at the next use. Kubernetes swaps a symbolic link: the new target is another
@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use keyturn_ambient::{Clock, SystemClock};
 
-use crate::{Secret, SecretError, SecretStore, Stage, VersionId};
+use crate::{Secret, SecretError, SecretStore, Stage};
 
 /// The largest file that is read, in bytes. Kubernetes and Secrets Manager stop far below it.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -192,7 +192,7 @@ fn secret(bytes: Vec<u8>) -> Result<Secret, Failure> {
         // Also what a file looks like between being cut and being written.
         return Err(Failure::Contents("empty"));
     }
-    Ok(Secret { version: VersionId::of_value(&value), value: value.into() })
+    Ok(Secret::unversioned(value))
 }
 
 #[cfg(test)]

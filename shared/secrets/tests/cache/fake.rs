@@ -35,7 +35,7 @@ impl Fake {
     /// Gives the secret a new current version; the one before becomes the previous.
     pub(crate) fn rotate(&self, name: &str, value: &str, version: &str) {
         let mut state = self.state();
-        let secret = Secret { value: value.to_owned().into(), version: VersionId::new(version) };
+        let secret = Secret::new(value.to_owned(), VersionId::new(version));
         let key = |stage: Stage| (name.to_owned(), stage.label().to_owned());
         if let Some(before) = state.secrets.insert(key(Stage::Current), secret) {
             state.secrets.insert(key(Stage::Previous), before);

@@ -121,7 +121,7 @@ impl SecretStore for Plain {
         if name == "13" {
             return Err(SecretError::not_found("plain:13", "unlucky"));
         }
-        Ok(Secret { value: name.to_owned().into(), version: VersionId::new(name) })
+        Ok(Secret::new(name.to_owned(), VersionId::new(name)))
     }
 }
 

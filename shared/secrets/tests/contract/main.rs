@@ -3,6 +3,7 @@
 
 mod aws_secrets_manager;
 mod environment;
+mod faults;
 mod files;
 mod promises;
 mod vault;

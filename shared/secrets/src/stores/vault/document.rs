@@ -179,7 +179,7 @@ pub(super) fn secret(version: &str, fields: &Fields) -> Result<Secret, &'static 
         None if fields.is_empty() => return Err("the document has no fields"),
         None => serde_json::to_string(fields).map_err(|_| "not to be written as JSON")?.into(),
     };
-    Ok(Secret { value, version: VersionId::new(version) })
+    Ok(Secret::new(value, VersionId::new(version)))
 }
 
 /// The fields for a new value, in the shape of those that it succeeds: a document of one text stays one, and every

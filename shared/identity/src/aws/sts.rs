@@ -1,0 +1,115 @@
+//! The operations of STS that are needed.
+
+use jiff::Timestamp;
+use keyturn_http::call::{Call, Service};
+use reqwest::Method;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::answers::{Credentials, read};
+use super::{AWS, AccessKey, Aws, Role, sign};
+use crate::{Granted, IdentityError};
+
+const VERSION: (&str, &str) = ("Version", "2011-06-15");
+/// How long the token is good for, in seconds: it is exchanged at once.
+const TOKEN_SECONDS: &str = "300";
+
+/// What a session is called where nobody says.
+pub(super) const SESSION: &str = "keyturn";
+
+#[derive(Deserialize)]
+struct AssumeRole {
+    #[serde(rename = "AssumeRoleResult", alias = "AssumeRoleWithWebIdentityResult")]
+    result: Assumed,
+}
+
+#[derive(Deserialize)]
+struct Assumed {
+    #[serde(rename = "Credentials")]
+    credentials: Credentials,
+}
+
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+pub(super) async fn assume_role(
+    by: &Aws,
+    role: &Role,
+    now: Timestamp,
+) -> Result<Granted<AccessKey>, IdentityError> {
+    let mut fields = vec![
+        ("Action", "AssumeRole"),
+        VERSION,
+        ("RoleArn", role.arn.as_str()),
+        ("RoleSessionName", role.session_name.as_deref().unwrap_or(SESSION)),
+    ];
+    fields.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
+    let answer: AssumeRole = signed(by, role.sts_endpoint.as_deref(), &fields).await?;
+    Ok(answer.result.credentials.granted(now))
+}
+
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+pub(super) async fn assume_role_with_web_identity(
+    by: &Aws,
+    endpoint: Option<&str>,
+    (role, session_name): (&str, &str),
+    token: &SecretString,
+    now: Timestamp,
+) -> Result<Granted<AccessKey>, IdentityError> {
+    use secrecy::ExposeSecret as _;
+    let fields = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        VERSION,
+        ("RoleArn", role),
+        ("RoleSessionName", session_name),
+        ("WebIdentityToken", token.expose_secret()),
+    ];
+    let service = sts(by, endpoint)?;
+    let call = service.call(Method::POST, &[]).form(&fields).hiding(token);
+    let answer = call.answer().await.map_err(|error| IdentityError::of_call(AWS, &error))?;
+    Ok(read::<AssumeRole>(&answer)?.result.credentials.granted(now))
+}
+
+/// The token of [`Aws::web_identity_token`].
+pub(super) async fn web_identity_token(by: &Aws, audience: &str) -> Result<SecretString, IdentityError> {
+    #[derive(Deserialize)]
+    struct Response {
+        #[serde(rename = "GetWebIdentityTokenResult")]
+        result: Found,
+    }
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(rename = "WebIdentityToken")]
+        token: SecretString,
+    }
+    let fields = [
+        ("Action", "GetWebIdentityToken"),
+        VERSION,
+        ("Audience.member.1", audience),
+        ("DurationSeconds", TOKEN_SECONDS),
+        ("SigningAlgorithm", "RS256"),
+    ];
+    Ok(signed::<Response>(by, None, &fields).await?.result.token)
+}
+
+async fn signed<T: serde::de::DeserializeOwned>(
+    by: &Aws,
+    endpoint: Option<&str>,
+    fields: &[(&str, &str)],
+) -> Result<T, IdentityError> {
+    let service = sts(by, endpoint)?;
+    // The key may have to be fetched itself: boxed, since one identity asks another.
+    let key = Box::pin(by.access_key()).await?;
+    // The global endpoint's calls are signed for its home.
+    let region = by.region().unwrap_or("us-east-1");
+    let call: Call<'_> = service.call(Method::POST, &[]).form(fields);
+    let call = sign(call, &key, "sts", region, by.now());
+    let answer = call.answer().await.map_err(|error| IdentityError::of_call(AWS, &error))?;
+    read(&answer)
+}
+
+fn sts(by: &Aws, endpoint: Option<&str>) -> Result<Service, IdentityError> {
+    match endpoint {
+        None => by.service("sts", "STS"),
+        Some(endpoint) => Service::at(&by.0.http, endpoint)
+            .ok_or_else(|| IdentityError::setting("aws_sts_endpoint", "is not the address of a service")),
+    }
+}

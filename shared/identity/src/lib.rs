@@ -1,0 +1,16 @@
+//! Who we are to others: credentials and short-lived tokens of the function's own, for stores and providers that ask
+//! for no key of ours.
+//!
+//! | module | who we are to |
+//! |---|---|
+//! | [`aws`] | AWS: the function's role, a role that it assumes; and the token that says so to others |
+//!
+//! Everything here ends by itself and is replaced before it does ([`Renewed`]): at a call, since a Lambda function is
+//! frozen between two of them and no timer runs.
+
+pub mod aws;
+mod error;
+mod renewed;
+
+pub use error::IdentityError;
+pub use renewed::{Granted, Renewed};
