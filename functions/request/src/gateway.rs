@@ -12,7 +12,7 @@ use keyturn_entry::setup::{self, SetupError};
 use keyturn_entry::{Door, Presented};
 use keyturn_http::ClientError;
 use keyturn_keys::{
-    Admission, Identity, KeyError, KeyHash, KeyStore, Keys, KeysOptions, PlaceError, Surroundings,
+    Admission, AdmissionStore, Identity, KeyError, KeyHash, Keys, KeysOptions, PlaceError, Surroundings,
 };
 use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
 use secrecy::SecretString;
@@ -39,7 +39,7 @@ pub struct Options {
     /// The configuration's place, before `KEYTURN_CONFIG`.
     pub config: Option<String>,
     /// The key store, before `KEYTURN_KEY_STORE` and `KEYTURN_TABLE`.
-    pub keys: Option<Arc<dyn KeyStore>>,
+    pub keys: Option<Arc<dyn AdmissionStore>>,
     /// How long keys are served from memory, before `KEYTURN_KEY_CACHE_SECONDS`.
     pub key_cache: Option<Duration>,
     /// The master key when neither the environment nor the configuration has one.
@@ -190,7 +190,7 @@ impl Gateway {
             (Some(keys), _) => Some(keys),
             (None, Some(setting)) => {
                 let found = Surroundings { env: env.as_ref(), http: &http, clock: &clock };
-                Some(keyturn_keys::open_store(setting, &found)?)
+                Some(keyturn_keys::open_admission_store(setting, &found)?)
             }
             (None, None) => None,
         };

@@ -13,11 +13,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use keyturn_ambient::{Env, ProcessEnv, SystemClock};
 use keyturn_keys::ledger::Counters;
-use keyturn_keys::store::{
-    Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure, UsageLine,
-    UsageQuery,
-};
-use keyturn_keys::{KeyHash, KeyStore};
+use keyturn_keys::store::{Charge, Charged, Opened, Row, RowId, StoreFailure, UsageLine};
+use keyturn_keys::{AdmissionStore, KeyHash};
 use keyturn_request::{Gateway, Options, log};
 
 const CANARY: &str = "sk-canary-in-a-panic";
@@ -47,7 +44,7 @@ fn the_hook_prints_the_place_and_not_the_message() {
 struct Panics;
 
 #[async_trait]
-impl KeyStore for Panics {
+impl AdmissionStore for Panics {
     fn shares(&self) -> bool {
         false
     }
@@ -68,35 +65,11 @@ impl KeyStore for Panics {
         panic!("{CANARY}")
     }
 
-    async fn edit(&self, _: &[Edit]) -> Result<(), EditError> {
-        panic!("{CANARY}")
-    }
-
-    async fn aliased(&self, _: &str) -> Result<Option<KeyHash>, StoreFailure> {
-        panic!("{CANARY}")
-    }
-
-    async fn list(&self, _: &Listing) -> Result<Page, StoreFailure> {
-        panic!("{CANARY}")
-    }
-
-    async fn count(&self, _: &Filter) -> Result<u64, StoreFailure> {
-        panic!("{CANARY}")
-    }
-
     async fn generation(&self) -> Result<u64, StoreFailure> {
         panic!("{CANARY}")
     }
 
-    async fn next_generation(&self) -> Result<u64, StoreFailure> {
-        panic!("{CANARY}")
-    }
-
     async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
-        panic!("{CANARY}")
-    }
-
-    async fn usage(&self, _: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {
         panic!("{CANARY}")
     }
 }

@@ -33,7 +33,7 @@ use crate::admission::{Admission, Ask, KeyError};
 use crate::cache::Cache;
 use crate::hash::KeyHash;
 use crate::ledger::Counters;
-use crate::store::{Account, KeyStore, Kind, RowId, StoreFailure};
+use crate::store::{Account, AdmissionStore, Kind, RowId, StoreFailure};
 use busy::Looked;
 use rows::Seen;
 use usage::Gathered;
@@ -74,7 +74,7 @@ impl Default for KeysOptions {
 
 /// Virtual keys, with a memory of what was read lately. One for each process.
 pub struct Keys {
-    store: Arc<dyn KeyStore>,
+    store: Arc<dyn AdmissionStore>,
     clock: Arc<dyn Clock>,
     cache_life: SignedDuration,
     usage: Option<Gathered>,
@@ -106,7 +106,7 @@ struct Generation {
 impl Keys {
     /// Keys that are in `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>, options: KeysOptions) -> Self {
+    pub fn new(store: Arc<dyn AdmissionStore>, clock: Arc<dyn Clock>, options: KeysOptions) -> Self {
         Self {
             store,
             clock,
@@ -127,7 +127,7 @@ impl Keys {
 
     /// Where the keys are.
     #[must_use]
-    pub fn store(&self) -> &Arc<dyn KeyStore> {
+    pub fn store(&self) -> &Arc<dyn AdmissionStore> {
         &self.store
     }
 

@@ -11,7 +11,7 @@ use keyturn_ambient::{Clock, Env};
 use keyturn_vault::{SetupError, Vault};
 
 use crate::dynamo::DynamoKeyStore;
-use crate::store::KeyStore;
+use crate::store::{AdmissionStore, KeyStore};
 use crate::vault::VaultKeyStore;
 
 /// What a store is built from.
@@ -39,10 +39,22 @@ pub enum PlaceError {
 }
 
 /// Builds a store of a name.
-type Constructor = fn(&str, &Surroundings<'_>) -> Result<Arc<dyn KeyStore>, PlaceError>;
+type Constructor<S> = fn(&str, &Surroundings<'_>) -> Result<Arc<S>, PlaceError>;
+
+/// A store by its scheme.
+type Place<S> = (&'static str, Constructor<S>);
 
 /// Every store: its scheme and how it is built.
-static STORES: &[(&str, Constructor)] = &[("dynamodb", dynamo), ("vault", vault)];
+static STORES: &[Place<dyn KeyStore>] = &[
+    ("dynamodb", |name, found| Ok(Arc::new(dynamo(name, found)?))),
+    ("vault", |name, found| Ok(Arc::new(vault(name, found)?))),
+];
+
+/// The same for requests. It is a list of its own, so that who only admits does not hold the code that manages.
+static ADMISSION_STORES: &[Place<dyn AdmissionStore>] = &[
+    ("dynamodb", |name, found| Ok(Arc::new(dynamo(name, found)?))),
+    ("vault", |name, found| Ok(Arc::new(vault(name, found)?))),
+];
 
 /// Builds the store that a setting names. It connects to nothing.
 ///
@@ -50,27 +62,47 @@ static STORES: &[(&str, Constructor)] = &[("dynamodb", dynamo), ("vault", vault)
 ///
 /// [`PlaceError`] says what is wrong with the setting.
 pub fn open_store(setting: &str, found: &Surroundings<'_>) -> Result<Arc<dyn KeyStore>, PlaceError> {
+    open(STORES, setting, found)
+}
+
+/// The same for requests.
+///
+/// # Errors
+///
+/// As [`open_store`].
+pub fn open_admission_store(
+    setting: &str,
+    found: &Surroundings<'_>,
+) -> Result<Arc<dyn AdmissionStore>, PlaceError> {
+    open(ADMISSION_STORES, setting, found)
+}
+
+fn open<S: ?Sized>(
+    places: &[Place<S>],
+    setting: &str,
+    found: &Surroundings<'_>,
+) -> Result<Arc<S>, PlaceError> {
     let (scheme, name) = setting.split_once(':').unwrap_or((setting, ""));
-    let store = STORES.iter().find(|(known, _)| *known == scheme);
-    let (_, constructor) = store.ok_or(PlaceError::Unknown)?;
+    let place = places.iter().find(|(known, _)| *known == scheme);
+    let (_, constructor) = place.ok_or(PlaceError::Unknown)?;
     constructor(name, found)
 }
 
-fn dynamo(table: &str, found: &Surroundings<'_>) -> Result<Arc<dyn KeyStore>, PlaceError> {
+fn dynamo(table: &str, found: &Surroundings<'_>) -> Result<DynamoKeyStore, PlaceError> {
     if table.is_empty() {
         return Err(PlaceError::Name("table"));
     }
     let sdk = keyturn_http::aws::sdk_config(found.env, found.http, "DYNAMODB");
-    Ok(Arc::new(DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.to_owned())))
+    Ok(DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.to_owned()))
 }
 
-fn vault(path: &str, found: &Surroundings<'_>) -> Result<Arc<dyn KeyStore>, PlaceError> {
+fn vault(path: &str, found: &Surroundings<'_>) -> Result<VaultKeyStore, PlaceError> {
     let path = if path.is_empty() { "keyturn" } else { path };
     if !keyturn_vault::is_path(path) {
         return Err(PlaceError::Name("path in Vault"));
     }
     let vault = Vault::from_env(found.env, found.http, Arc::clone(found.clock))?;
-    Ok(Arc::new(VaultKeyStore::new(vault, path, Arc::clone(found.clock))))
+    Ok(VaultKeyStore::new(vault, path, Arc::clone(found.clock)))
 }
 
 #[cfg(test)]
@@ -87,10 +119,11 @@ mod tests {
         let http = keyturn_http::client().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let found = Surroundings { env: &env, http: &http, clock: &clock };
-        match open_store(setting, &found) {
-            Ok(store) => Ok(store.shares()),
-            Err(error) => Err(error.to_string()),
-        }
+        let admitting = open_admission_store(setting, &found).map(|store| store.shares());
+        let managing = open_store(setting, &found).map(|store| store.shares());
+        let [admitting, managing] = [admitting, managing].map(|one| one.map_err(|error| error.to_string()));
+        assert_eq!(admitting, managing);
+        managing
     }
 
     #[test]

@@ -340,9 +340,12 @@ impl StoreFailure {
     }
 }
 
-/// A place where keys live.
+/// A place where keys live, as far as requests need it: to find a key, to reserve, to settle.
+///
+/// It is apart from [`KeyStore`] because the request function makes and changes no keys: what it cannot do is not in
+/// its binary.
 #[async_trait]
-pub trait KeyStore: Send + Sync {
+pub trait AdmissionStore: Send + Sync {
     /// Whether it can spread a busy account over shares.
     fn shares(&self) -> bool;
 
@@ -359,6 +362,17 @@ pub trait KeyStore: Send + Sync {
     /// Changes counters: all or none, in one round trip.
     async fn charge(&self, charges: &[Charge]) -> Result<Charged, StoreFailure>;
 
+    /// How many rotations of provider credentials have finished.
+    async fn generation(&self) -> Result<u64, StoreFailure>;
+
+    /// Adds to what was used. `shares`: how many shares the key has (see [`Row::shares`]); the line of a busy key is
+    /// spread like its counters.
+    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure>;
+}
+
+/// A place where keys live.
+#[async_trait]
+pub trait KeyStore: AdmissionStore {
     /// Changes definitions: all or none.
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError>;
 
@@ -371,15 +385,8 @@ pub trait KeyStore: Send + Sync {
     /// How many rows a filter finds.
     async fn count(&self, filter: &Filter) -> Result<u64, StoreFailure>;
 
-    /// How many rotations of provider credentials have finished.
-    async fn generation(&self) -> Result<u64, StoreFailure>;
-
     /// Adds a finished rotation; how many there are now.
     async fn next_generation(&self) -> Result<u64, StoreFailure>;
-
-    /// Adds to what was used. `shares`: how many shares the key has (see [`Row::shares`]); the line of a busy key is
-    /// spread like its counters.
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure>;
 
     /// What was used, a line for each day, key, model and set of tags.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure>;

@@ -39,8 +39,8 @@ use jiff::SignedDuration;
 use crate::hash::KeyHash;
 use crate::ledger::Counters;
 use crate::store::{
-    Charge, Charged, Edit, EditError, Filter, KeyStore, Listing, Opened, Page, Row, RowId, StoreFailure,
-    UsageLine, UsageQuery,
+    AdmissionStore, Charge, Charged, Edit, EditError, Filter, KeyStore, Listing, Opened, Page, Row, RowId,
+    StoreFailure, UsageLine, UsageQuery,
 };
 use table::Table;
 
@@ -76,7 +76,7 @@ impl DynamoKeyStore {
 }
 
 #[async_trait]
-impl KeyStore for DynamoKeyStore {
+impl AdmissionStore for DynamoKeyStore {
     fn shares(&self) -> bool {
         true
     }
@@ -97,6 +97,17 @@ impl KeyStore for DynamoKeyStore {
         charge::charge(&self.table, charges).await
     }
 
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        self.table.generation().await
+    }
+
+    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
+        usage::log(&self.table, line, shares, self.usage_life).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for DynamoKeyStore {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         edit::edit(&self.table, edits).await
     }
@@ -113,16 +124,8 @@ impl KeyStore for DynamoKeyStore {
         list::count(&self.table, filter).await
     }
 
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.table.generation().await
-    }
-
     async fn next_generation(&self) -> Result<u64, StoreFailure> {
         self.table.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
-        usage::log(&self.table, line, shares, self.usage_life).await
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

@@ -58,8 +58,8 @@ use serde::{Deserialize, Serialize};
 use crate::hash::KeyHash;
 use crate::ledger::Counters;
 use crate::store::{
-    Charge, Charged, Edit, EditError, Filter, KeyStore, Listing, Opened, Page, Row, RowId, StoreFailure,
-    UsageLine, UsageQuery,
+    AdmissionStore, Charge, Charged, Edit, EditError, Filter, KeyStore, Listing, Opened, Page, Row, RowId,
+    StoreFailure, UsageLine, UsageQuery,
 };
 
 use commit::Lanes;
@@ -141,7 +141,7 @@ impl Inner {
 }
 
 #[async_trait]
-impl KeyStore for VaultKeyStore {
+impl AdmissionStore for VaultKeyStore {
     fn shares(&self) -> bool {
         false
     }
@@ -165,6 +165,17 @@ impl KeyStore for VaultKeyStore {
         uncancelled(async move { counters::charge(&inner.accounts, &charges).await }).await?
     }
 
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        self.0.generation().await
+    }
+
+    async fn log_usage(&self, line: &UsageLine, _: u16) -> Result<(), StoreFailure> {
+        self.0.months.submit(&usage::path(line), line.clone()).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for VaultKeyStore {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         let inner = Arc::clone(&self.0);
         let edits = edits.to_vec();
@@ -184,16 +195,8 @@ impl KeyStore for VaultKeyStore {
         list::count(&self.0.documents, filter).await
     }
 
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.0.generation().await
-    }
-
     async fn next_generation(&self) -> Result<u64, StoreFailure> {
         self.0.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, _: u16) -> Result<(), StoreFailure> {
-        self.0.months.submit(&usage::path(line), line.clone()).await
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

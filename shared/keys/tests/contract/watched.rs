@@ -9,7 +9,7 @@ use keyturn_keys::store::{
     Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure, Usage,
     UsageLine, UsageQuery,
 };
-use keyturn_keys::{KeyHash, KeyStore};
+use keyturn_keys::{AdmissionStore, KeyHash, KeyStore};
 
 /// Another store, watched.
 pub(crate) struct Watched {
@@ -49,7 +49,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl KeyStore for Watched {
+impl AdmissionStore for Watched {
     fn shares(&self) -> bool {
         self.store.shares()
     }
@@ -70,6 +70,22 @@ impl KeyStore for Watched {
         self.call("charge")?.charge(charges).await
     }
 
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        self.call("generation")?.generation().await
+    }
+
+    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
+        let store = self.call("log_usage")?;
+        if self.report_down.load(Ordering::SeqCst) {
+            return Err(StoreFailure::new("no reports"));
+        }
+        assert_ne!(line.usage, Usage::default(), "a line of nothing");
+        store.log_usage(line, shares).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for Watched {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         self.call("edit")?.edit(edits).await
     }
@@ -86,21 +102,8 @@ impl KeyStore for Watched {
         self.call("count")?.count(filter).await
     }
 
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.call("generation")?.generation().await
-    }
-
     async fn next_generation(&self) -> Result<u64, StoreFailure> {
         self.call("next_generation")?.next_generation().await
-    }
-
-    async fn log_usage(&self, line: &UsageLine, shares: u16) -> Result<(), StoreFailure> {
-        let store = self.call("log_usage")?;
-        if self.report_down.load(Ordering::SeqCst) {
-            return Err(StoreFailure::new("no reports"));
-        }
-        assert_ne!(line.usage, Usage::default(), "a line of nothing");
-        store.log_usage(line, shares).await
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

@@ -19,7 +19,7 @@ use keyturn_keys::store::{
     Charged, Edit, EditError, Filter, Kind, Listing, Opened, Refused, RowId, StoreFailure, Usage, UsageLine,
     UsageQuery,
 };
-use keyturn_keys::{DynamoKeyStore, KeyStore};
+use keyturn_keys::{AdmissionStore, DynamoKeyStore, KeyStore};
 use serde_json::{Value, json};
 
 use crate::port::{add, hash, key, named, row, under};

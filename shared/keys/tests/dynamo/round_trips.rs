@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::date;
+use keyturn_keys::AdmissionStore;
 use keyturn_keys::KeyStore;
 use keyturn_keys::ledger::Require;
 use keyturn_keys::store::{Edit, Kind, RowId, Usage, UsageLine};

@@ -12,7 +12,7 @@ use keyturn_keys::manage::{
 use keyturn_keys::store::{
     Account, Charge, Charged, Definition, Edit, Kind, Refused, RowId, Usage, UsageLine, UsageQuery,
 };
-use keyturn_keys::{KeyStore, Manager};
+use keyturn_keys::{AdmissionStore, KeyStore, Manager};
 
 use crate::port::{add, hash, key, named, row, under};
 use crate::server::Dynamo;

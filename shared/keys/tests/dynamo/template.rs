@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, GlobalSecondaryIndexDescription, KeySchemaElement};
+use keyturn_keys::AdmissionStore;
 use keyturn_keys::KeyStore;
 use keyturn_keys::store::Edit;
 use serde_json::{Value, json};

@@ -100,7 +100,7 @@ async fn subjects(store: &Arc<dyn KeyStore>) -> Vec<Subject> {
 /// Microseconds of an admission and of its settlement. The clock stands still: nothing is read again.
 async fn cpu(plan: Plan, store: &Arc<dyn KeyStore>, subject: &Subject) -> [Option<f64>; 2] {
     let clock = ManualClock::at(keyturn_ambient::Clock::now(&SystemClock));
-    let keys = Keys::new(Arc::clone(store), Arc::new(clock), KeysOptions::default());
+    let keys = Keys::new(store.clone(), Arc::new(clock), KeysOptions::default());
     let (mut admitted, mut settled) = (Samples::default(), Samples::default());
     for _ in 0..plan.batches {
         let mut admissions = Vec::new();
@@ -120,7 +120,7 @@ async fn cpu(plan: Plan, store: &Arc<dyn KeyStore>, subject: &Subject) -> [Optio
 }
 
 async fn calls(dynamo: &Dynamo, store: &Arc<dyn KeyStore>, subject: &Subject) -> f64 {
-    let keys = Keys::new(Arc::clone(store), Arc::new(SystemClock), KeysOptions::default());
+    let keys = Keys::new(store.clone(), Arc::new(SystemClock), KeysOptions::default());
     let mut admissions = Vec::new();
     // The first ones read rows, and have shares granted what there is for them.
     for _ in 0..10 * COUNTED {

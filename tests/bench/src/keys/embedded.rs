@@ -84,7 +84,7 @@ async fn key(store: &Arc<dyn KeyStore>, limits: LimitFields) -> KeyHash {
 }
 
 fn processes(store: &Arc<dyn KeyStore>, clock: &Arc<dyn Clock>) -> Vec<Arc<Keys>> {
-    let process = |_| Arc::new(Keys::new(Arc::clone(store), Arc::clone(clock), KeysOptions::default()));
+    let process = |_| Arc::new(Keys::new(store.clone(), Arc::clone(clock), KeysOptions::default()));
     (0..PROCESSES).map(process).collect()
 }
 

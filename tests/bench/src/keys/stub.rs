@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use keyturn_keys::ledger::Counters;
 use keyturn_keys::store::{
-    Account, Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId, StoreFailure,
-    UsageLine, UsageQuery,
+    Account, AdmissionStore, Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Row, RowId,
+    StoreFailure, UsageLine, UsageQuery,
 };
 use keyturn_keys::{KeyHash, KeyStore};
 
@@ -23,7 +23,7 @@ fn not_here<T>() -> Result<T, StoreFailure> {
 }
 
 #[async_trait]
-impl KeyStore for Stub {
+impl AdmissionStore for Stub {
     fn shares(&self) -> bool {
         true
     }
@@ -56,6 +56,17 @@ impl KeyStore for Stub {
         Ok(Charged::Done(told.collect()))
     }
 
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        Ok(0)
+    }
+
+    async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for Stub {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         for edit in edits {
@@ -85,16 +96,8 @@ impl KeyStore for Stub {
         not_here()
     }
 
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        Ok(0)
-    }
-
     async fn next_generation(&self) -> Result<u64, StoreFailure> {
         not_here()
-    }
-
-    async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
-        Ok(())
     }
 
     async fn usage(&self, _: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

@@ -13,7 +13,7 @@ use keyturn_keys::store::{
     Account, Charge, Charged, Edit, EditError, Filter, Listing, Opened, Page, Refused, Row, RowId,
     StoreFailure, UsageLine, UsageQuery,
 };
-use keyturn_keys::{KeyHash, KeyStore};
+use keyturn_keys::{AdmissionStore, KeyHash, KeyStore};
 use tokio::time::{Instant, sleep};
 
 /// Writes of up to 1 KB that a partition takes in a second, and an item with it: "each individual partition is limited
@@ -319,7 +319,7 @@ fn not_here<T>() -> Result<T, StoreFailure> {
 }
 
 #[async_trait]
-impl KeyStore for Model {
+impl AdmissionStore for Model {
     fn shares(&self) -> bool {
         true
     }
@@ -374,6 +374,21 @@ impl KeyStore for Model {
         }
     }
 
+    async fn generation(&self) -> Result<u64, StoreFailure> {
+        self.travel().await;
+        self.travel().await;
+        Ok(0)
+    }
+
+    async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
+        self.travel().await;
+        self.travel().await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for Model {
     async fn edit(&self, edits: &[Edit]) -> Result<(), EditError> {
         let mut state = self.lock();
         for edit in edits {
@@ -402,20 +417,8 @@ impl KeyStore for Model {
         not_here()
     }
 
-    async fn generation(&self) -> Result<u64, StoreFailure> {
-        self.travel().await;
-        self.travel().await;
-        Ok(0)
-    }
-
     async fn next_generation(&self) -> Result<u64, StoreFailure> {
         not_here()
-    }
-
-    async fn log_usage(&self, _: &UsageLine, _: u16) -> Result<(), StoreFailure> {
-        self.travel().await;
-        self.travel().await;
-        Ok(())
     }
 
     async fn usage(&self, _: &UsageQuery) -> Result<Vec<UsageLine>, StoreFailure> {

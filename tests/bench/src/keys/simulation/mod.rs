@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use keyturn_ambient::Clock;
 use keyturn_keys::manage::{Caller, KeyFields, LimitFields, ManagerOptions, NewKey, Patch};
 use keyturn_keys::store::RowId;
-use keyturn_keys::{Ask, KeyError, KeyHash, KeyStore, Keys, KeysOptions, Manager, Spent};
+use keyturn_keys::{AdmissionStore, Ask, KeyError, KeyHash, Keys, KeysOptions, Manager, Spent};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
