@@ -268,6 +268,13 @@ fn failed(error: &reqwest::Error) -> CallError {
     })
 }
 
+/// The names that services give an error, by where they stand.
+fn codes(body: &Value) -> impl Iterator<Item = &str> {
+    const PLACES: &[&str] =
+        &["/error/code", "/error/type", "/error/status", "/error", "/code", "/__type", "/type"];
+    PLACES.iter().filter_map(|place| body.pointer(place)?.as_str())
+}
+
 /// An answer. It has no `Debug`: it may hold a new credential.
 pub struct Answer<Mark = ()> {
     status: StatusCode,
@@ -335,11 +342,16 @@ impl<Mark> Answer<Mark> {
     /// The service's name of the error, where it gives one that may be repeated.
     #[must_use]
     pub fn code(&self) -> Option<String> {
-        const PLACES: &[&str] =
-            &["/error/code", "/error/type", "/error/status", "/error", "/code", "/__type", "/type"];
         let body = self.value();
-        let mut found = PLACES.iter().filter_map(|place| body.pointer(place)?.as_str());
-        found.find(|code| self.may_tell(code)).map(str::to_owned)
+        codes(&body).find(|code| self.may_tell(code)).map(str::to_owned)
+    }
+
+    /// Which of these names the service gives the error. What it means must not depend on what may be repeated, and what
+    /// is known beforehand may: a long key has, by chance, four letters in common with some name.
+    #[must_use]
+    pub fn code_among(&self, names: &[&'static str]) -> Option<&'static str> {
+        let body = self.value();
+        codes(&body).find_map(|code| names.iter().find(|name| **name == code)).copied()
     }
 
     /// Whether a text of the answer may be repeated: it looks like a name, and has nothing in common with what was
@@ -355,3 +367,6 @@ impl<Mark> Answer<Mark> {
                 .any(|secret| text.contains(secret) || secret.contains(text) || share_a_piece(text, secret))
     }
 }
+
+#[cfg(test)]
+mod tests;

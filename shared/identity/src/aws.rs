@@ -32,7 +32,7 @@ use secrecy::SecretString;
 use crate::{Granted, IdentityError, Renewed};
 use container::Container;
 pub use provider::SdkCredentials;
-pub use sign::sign;
+pub use sign::{sign, signed_headers};
 use web_identity::WebIdentity;
 
 /// What AWS is called in errors.

@@ -37,6 +37,27 @@ fn signature<Mark>(
     now: Timestamp,
 ) -> Option<Vec<(HeaderName, String)>> {
     let (method, url, headers, body) = call.parts();
+    let host = url.host_str()?;
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut texts = vec![("host", host.as_str())];
+    for (name, value) in headers {
+        texts.push((name.as_str(), value.to_str().ok()?));
+    }
+    let request = (method.as_str(), url.as_str(), &*texts, body);
+    let added = signed_headers(request, key, service, region, now)?;
+    added.into_iter().map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value))).collect()
+}
+
+/// The headers that a signature adds to a request, which is a method, an address, headers (`host` among them) and a
+/// body: for whoever has the request sent by somebody else. `None`: it cannot be signed.
+#[must_use]
+pub fn signed_headers(
+    (method, url, headers, body): (&str, &str, &[(&str, &str)], &[u8]),
+    key: &AccessKey,
+    service: &str,
+    region: &str,
+    now: Timestamp,
+) -> Option<Vec<(String, String)>> {
     let session = key.session.as_ref().map(|session| session.expose_secret().to_owned());
     let secret = key.secret.expose_secret();
     let identity = Credentials::new(key.id.as_str(), secret, session, None, "keyturn").into();
@@ -49,13 +70,7 @@ fn signature<Mark>(
         .build()
         .ok()?
         .into();
-    let host = url.host_str()?;
-    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let texts: Option<Vec<(&str, &str)>> =
-        headers.iter().map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
-    let headers = std::iter::once(("host", host.as_str())).chain(texts?);
-    let request = SignableRequest::new(method.as_str(), url.as_str(), headers, SignableBody::Bytes(body));
+    let request = SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body));
     let (signed, _) = sigv4(request.ok()?, &parameters).ok()?.into_parts();
-    let added = signed.headers();
-    added.map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value.to_owned()))).collect()
+    Some(signed.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }

@@ -40,7 +40,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Service};
 use super::{completions, hints};
 use crate::settings::{self, OURS, Settings, SettingsError};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};

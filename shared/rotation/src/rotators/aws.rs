@@ -1,9 +1,9 @@
 //! What the rotators of AWS share: calls of IAM and STS, signed, and what Bedrock says to a credential
 //! ([`mod@bedrock`]).
 //!
-//! The administrator is whoever the environment's credentials are: the function's role (`AWS_ACCESS_KEY_ID`,
-//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, which Lambda sets). Endpoints are those of the region, unless a setting
-//! or `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` names another one.
+//! The administrator is whoever the environment's identity is ([`keyturn_identity::aws`]): the function's role in
+//! Lambda, a service account's or a container's role elsewhere. Endpoints are those of the region, unless a setting or
+//! `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` names another one.
 //!
 //! IAM and STS speak AWS's query protocol: a form, and XML. It is spoken here rather than through the SDK, since eight
 //! operations are needed of the hundreds that the SDK's crates for the two consist of.
@@ -12,24 +12,21 @@
 
 mod bedrock;
 
-use std::time::SystemTime;
-
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use http::{HeaderName, Method};
+use http::Method;
+use keyturn_http::call::address;
+use keyturn_identity::IdentityError;
+pub(super) use keyturn_identity::aws::AccessKey;
+use keyturn_identity::aws::{Aws as Identity, sign};
 use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub(super) use bedrock::Shown;
 
-use super::http_calls::{Answer, By, Call, address};
+use super::http_calls::{Answer, By, Call, Meaning as _};
 use crate::settings::{OURS, SettingsError};
 use crate::{Credential, Issued, RotationError, Tools};
 
-const FORM: &str = "application/x-www-form-urlencoded";
 /// Errors that are the credential's, whatever the status.
 const CREDENTIAL_ERRORS: [&str; 7] = [
     "ExpiredToken",
@@ -52,16 +49,11 @@ const BRIEF_ERRORS: [&str; 8] = [
     "ThrottlingException",
 ];
 
-/// An access key.
-pub(super) struct AccessKey {
-    pub(super) id: String,
-    pub(super) secret: SecretString,
-    pub(super) session: Option<SecretString>,
-}
-
 /// Where AWS is.
 pub(super) struct Aws {
     tools: Tools,
+    /// The administrator.
+    identity: Identity,
     region: String,
 }
 
@@ -72,14 +64,14 @@ impl Aws {
     ///
     /// There is none, or it cannot be part of an address.
     pub(super) fn open(tools: &Tools, region: Option<String>) -> Result<Self, SettingsError> {
-        let var = |name| tools.env.var(name);
-        let region = region.or_else(|| var("AWS_REGION")).or_else(|| var("AWS_DEFAULT_REGION"));
+        let identity = Identity::from_env(&tools.env, &tools.http, &tools.clock);
+        let region = region.or_else(|| identity.region().map(str::to_owned));
         let wrong = |problem: &str| SettingsError::new(format!("{OURS}region"), problem);
         let region = region.ok_or_else(|| wrong("is required where AWS_REGION is not set"))?;
         if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(wrong("is not the name of a region"));
         }
-        Ok(Self { tools: tools.clone(), region })
+        Ok(Self { tools: tools.clone(), identity: identity.in_region(&region), region })
     }
 
     /// The service with this name in signatures; `variable` is what it is called in `AWS_ENDPOINT_URL_<SERVICE>`,
@@ -101,7 +93,7 @@ impl Aws {
         let wrong =
             || SettingsError::new(format!("{OURS}{setting}"), "is not the address of an HTTP service");
         let base = address(base.as_deref().unwrap_or(&usual)).ok_or_else(wrong)?;
-        Ok(Api { tools: self.tools.clone(), base, name, region })
+        Ok(Api { tools: self.tools.clone(), identity: self.identity.clone(), base, name, region })
     }
 
     /// A service's usual address, and the region that its calls are signed for. IAM has one for each partition:
@@ -128,6 +120,7 @@ impl Aws {
 /// A service of AWS's.
 pub(super) struct Api {
     tools: Tools,
+    identity: Identity,
     base: Url,
     name: &'static str,
     region: String,
@@ -138,16 +131,15 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// [`RotationError::Denied`]: the environment has none.
-    fn admin(&self) -> Result<AccessKey, RotationError> {
-        let var = |name| self.tools.env.var(name);
-        match (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY")) {
-            (Some(id), Some(secret)) => {
-                let session = var("AWS_SESSION_TOKEN").map(SecretString::from);
-                Ok(AccessKey { id, secret: secret.into(), session })
+    /// [`RotationError::Denied`]: the environment has none; see [`IdentityError`].
+    async fn admin(&self) -> Result<AccessKey, RotationError> {
+        self.identity.access_key().await.map_err(|error| match error {
+            IdentityError::Setting { .. } => {
+                RotationError::Denied(format!("the environment has no AWS credentials: {error}"))
             }
-            _ => Err(RotationError::Denied("the environment has no AWS credentials".to_owned())),
-        }
+            IdentityError::Denied { .. } => RotationError::Denied(error.to_string()),
+            IdentityError::Unavailable { .. } => RotationError::Unavailable(error.to_string()),
+        })
     }
 
     /// Calls an operation of the query protocol as the administrator.
@@ -156,7 +148,7 @@ impl Api {
     ///
     /// [`Failure`].
     pub(super) async fn ask<T: DeserializeOwned>(&self, fields: &[(&str, &str)]) -> Result<T, Failure> {
-        self.query(By::Admin, &self.admin()?, fields).await
+        self.query(By::Admin, &self.admin().await?, fields).await
     }
 
     /// The same of one that lists, page after page.
@@ -189,9 +181,8 @@ impl Api {
     ///
     /// As [`Api::ask`].
     pub(super) async fn tell(&self, fields: &[(&str, &str)]) -> Result<(), RotationError> {
-        let told =
-            async { answered(self.signed(By::Admin, &self.admin()?, fields)?.answer().await?).map(drop) };
-        match told.await {
+        let answer = self.signed(By::Admin, &self.admin().await?, fields).answer().await?;
+        match answered(answer) {
             Err(failure) if !failure.is("NoSuchEntity") => Err(failure.error),
             _ => Ok(()),
         }
@@ -208,7 +199,8 @@ impl Api {
         key: &AccessKey,
         fields: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        let answer = answered(self.signed(by, key, fields)?.answer().await?)?;
+        let answer = self.signed(by, key, fields).answer().await.map_err(RotationError::from)?;
+        let answer = answered(answer)?;
         let text = std::str::from_utf8(answer.bytes()).ok();
         let read = text.and_then(|text| quick_xml::de::from_str(text).ok());
         // What the parser says may repeat what is there.
@@ -218,61 +210,13 @@ impl Api {
         })
     }
 
-    fn signed(&self, by: By, key: &AccessKey, fields: &[(&str, &str)]) -> Result<Call<'_>, RotationError> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.sign(by, key, self.base.clone(), FORM, body.into_bytes())
+    fn signed(&self, by: By, key: &AccessKey, fields: &[(&str, &str)]) -> Call<'_> {
+        self.sign(by.calls(&self.tools, Method::POST, self.base.clone()).form(fields), key)
     }
 
-    /// A call that is signed with an access key (Signature Version 4).
-    fn sign(
-        &self,
-        by: By,
-        key: &AccessKey,
-        url: Url,
-        kind: &'static str,
-        body: Vec<u8>,
-    ) -> Result<Call<'_>, RotationError> {
-        let headers = self.signature(key, &url, kind, &body);
-        let headers = headers
-            .ok_or_else(|| RotationError::Unfit("a call of AWS cannot be signed with the key".to_owned()))?;
-        let mut call =
-            Call::new(&self.tools.http, Method::POST, by, url).body(kind, body).hiding(&key.secret);
-        for (name, value) in headers {
-            call = call.put_secret(name, &value);
-        }
-        let id = SecretString::from(key.id.as_str());
-        Ok(key.session.iter().fold(call.hiding(&id), Call::hiding))
-    }
-
-    /// The headers that make a call a signed one.
-    fn signature(
-        &self,
-        key: &AccessKey,
-        url: &Url,
-        kind: &str,
-        body: &[u8],
-    ) -> Option<Vec<(HeaderName, String)>> {
-        let session = key.session.as_ref().map(|session| session.expose_secret().to_owned());
-        let secret = key.secret.expose_secret();
-        let identity = Credentials::new(key.id.as_str(), secret, session, None, "keyturn").into();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name(self.name)
-            .time(SystemTime::from(self.tools.now()))
-            .settings(SigningSettings::default())
-            .build()
-            .ok()?
-            .into();
-        let host = url.host_str()?;
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let headers = [("host", host.as_str()), ("content-type", kind)];
-        let request =
-            SignableRequest::new("POST", url.as_str(), headers.into_iter(), SignableBody::Bytes(body));
-        let (signed, _) = sign(request.ok()?, &parameters).ok()?.into_parts();
-        let added =
-            signed.headers().map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value.to_owned())));
-        added.collect()
+    /// A call, signed with an access key.
+    fn sign<'a>(&self, call: Call<'a>, key: &AccessKey) -> Call<'a> {
+        sign(call, key, self.name, &self.region, self.tools.now())
     }
 }
 
@@ -321,7 +265,9 @@ fn answered(answer: Answer) -> Result<Answer, Failure> {
     }
     let text = std::str::from_utf8(answer.bytes()).unwrap_or_default();
     let code = quick_xml::de::from_str::<ErrorResponse>(text).ok().map(|response| response.error.code);
-    let code = code.filter(|code| answer.may_tell(code));
+    // A name that is known beforehand tells nothing of what was sent.
+    let is_known = |code: &String| [&CREDENTIAL_ERRORS[..], &BRIEF_ERRORS].concat().contains(&code.as_str());
+    let code = code.filter(|code| is_known(code) || answer.may_tell(code));
     let told = || {
         let status = answer.status().as_u16();
         code.as_ref().map_or_else(|| format!("HTTP {status}"), |code| format!("HTTP {status} {code}"))
@@ -345,7 +291,6 @@ fn answered(answer: Answer) -> Result<Answer, Failure> {
     Err(Failure { code, error })
 }
 
-/// A list in the query protocol.
 /// A page of a list.
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,

@@ -11,12 +11,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::http_calls::{Answer, By, Service};
+use super::http_calls::{By, Meaning as _, Service};
 use crate::settings::{OURS, SettingsError};
 use crate::{RotationError, Tools};
 
 /// Where tokens are had: the setting `login_base` where it is not this.
 pub(super) const LOGIN_BASE: &str = "https://login.microsoftonline.com";
+/// What the token service says when it refuses the client rather than the request
+/// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
+const OF_THE_CLIENT: [&str; 3] = ["invalid_client", "unauthorized_client", "invalid_grant"];
 
 /// The administrator's settings, as a rotator read them.
 pub(super) struct AdminSettings {
@@ -133,21 +136,10 @@ pub(super) async fn client_token(
     ];
     let call = service.post(by, &[tenant, "oauth2", "v2.0", "token"]).form(&form).hiding(client_secret);
     let answer = call.answer().await?;
-    if answer.status().as_u16() == 400 && is_of_the_client(&answer) {
-        let told = answer.told();
-        return Err(match by {
-            By::Admin => RotationError::Denied(told),
-            By::Tested => RotationError::Refused(told),
-        });
+    if answer.status() == 400
+        && let Some(name) = answer.code_among(&OF_THE_CLIENT)
+    {
+        return Err(answer.blame(format!("HTTP 400 {name}")));
     }
-    answer.read::<Token>().map(|token| token.access_token)
-}
-
-/// Whether the token service refuses the client rather than the request
-/// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
-fn is_of_the_client(answer: &Answer) -> bool {
-    let code = answer.code();
-    code.is_some_and(|code| {
-        matches!(code.as_str(), "invalid_client" | "unauthorized_client" | "invalid_grant")
-    })
+    answer.success::<Token>().map(|token| token.access_token)
 }

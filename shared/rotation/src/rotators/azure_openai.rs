@@ -40,7 +40,7 @@ use serde_json::json;
 
 use super::azure::{Admin, AdminSettings, LOGIN_BASE};
 use super::completions::{PATIENCE, judge};
-use super::http_calls::{By, Call, Service};
+use super::http_calls::{By, Call, Calling as _, Service};
 use crate::settings::{Settings, SettingsError, list, optional_reference};
 use crate::{Ask, Created, Credential, RotationError, Rotator, Tools};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::http_calls::{Answer, By, Service};
+use super::http_calls::{Answer, By, Meaning as _, Service};
 use crate::RotationError;
 
 /// How long a completion may take: a model may have to be woken, or think before its first token.

@@ -37,7 +37,7 @@ use serde_json::json;
 
 use super::azure::{Admin, AdminSettings, LOGIN_BASE, client_token, scope_of};
 use super::azure_openai::Inference;
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Meaning as _, Service};
 use super::lifetimes;
 use crate::settings::{OURS, Settings, SettingsError, list, optional_duration, optional_reference};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};
@@ -161,7 +161,7 @@ impl Rotator for EntraApplication {
         if answer.status().as_u16() == 409 {
             return Err(RotationError::Unavailable(answer.told()));
         }
-        let added: Added = answer.read()?;
+        let added: Added = answer.success()?;
         Ok(Credential::of(added.secret_text).into())
     }
 

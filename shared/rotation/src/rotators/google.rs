@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::http_calls::{Answer, By, Service};
+use super::http_calls::{By, Meaning as _, Service};
 use crate::settings::{OURS, SettingsError};
 use crate::{RotationError, Tools};
 
@@ -29,6 +29,8 @@ const TOKEN_URL: &str = "https://oauth2.googleapis.com/token";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// How long a JWT is good for at most, in seconds.
 const ASSERTION_LIFE: i64 = 3600;
+/// What the token service says when it refuses the key rather than the request (RFC 6749, 5.2).
+const OF_THE_CLIENT: [&str; 3] = ["invalid_grant", "invalid_client", "unauthorized_client"];
 
 /// The service that exchanges JWTs for tokens.
 #[derive(Clone)]
@@ -70,14 +72,12 @@ impl Tokens {
         ];
         let call = self.service.post(by, &[]).form(&form).hiding(&assertion).hiding(&key.private_key);
         let answer = call.answer().await?;
-        if answer.status().as_u16() == 400 && is_of_the_client(&answer) {
-            let told = answer.told();
-            return Err(match by {
-                By::Admin => RotationError::Denied(told),
-                By::Tested => RotationError::Refused(told),
-            });
+        if answer.status() == 400
+            && let Some(name) = answer.code_among(&OF_THE_CLIENT)
+        {
+            return Err(answer.blame(format!("HTTP 400 {name}")));
         }
-        answer.read::<Token>().map(|token| token.access_token)
+        answer.success::<Token>().map(|token| token.access_token)
     }
 
     /// A JWT that says who asks, signed with RS256 (RFC 7515, RFC 7523).
@@ -99,14 +99,6 @@ impl Tokens {
         let signature = signer.sign(signed.as_bytes()).ok()?;
         Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
     }
-}
-
-/// Whether the token service refuses the key rather than the request (RFC 6749, 5.2).
-fn is_of_the_client(answer: &Answer) -> bool {
-    let code = answer.code();
-    code.is_some_and(|code| {
-        matches!(code.as_str(), "invalid_grant" | "invalid_client" | "unauthorized_client")
-    })
 }
 
 /// What of a service account's key file matters.

@@ -43,7 +43,7 @@ use sha2::{Digest, Sha256};
 use super::completions::PATIENCE;
 use super::google::{Admin, Tokens, one_token};
 use super::hints;
-use super::http_calls::{Answer, By, Call, Service};
+use super::http_calls::{Answer, By, Call, Calling as _, Meaning as _, Service};
 use crate::settings::{Settings, SettingsError, list, optional_reference};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};
 
@@ -173,7 +173,7 @@ impl GoogleApiKey {
 
     async fn key_string(&self, id: &str) -> Result<Answer, RotationError> {
         let token = self.admin.token().await?;
-        self.keys.get(By::Admin, &self.path(&[id, "keyString"])).bearer(token).answer().await
+        Ok(self.keys.get(By::Admin, &self.path(&[id, "keyString"])).bearer(token).answer().await?)
     }
 
     /// Makes a call that begins an operation, and waits until that is done.
@@ -184,7 +184,7 @@ impl GoogleApiKey {
             409 => return Ok(End::Already),
             _ => {}
         }
-        let mut operation: Operation = answer.read()?;
+        let mut operation: Operation = answer.success()?;
         let token = self.admin.token().await?;
         let mut waits = WAITS.iter();
         while !operation.done {
@@ -236,7 +236,7 @@ impl GoogleApiKey {
         if matches!(answer.status().as_u16(), 400 | 404) {
             return Err(unknown());
         }
-        let found: Found = answer.read()?;
+        let found: Found = answer.success()?;
         let path: Vec<&str> = std::iter::once("v2").chain(found.name.split('/')).collect();
         if path.len() != self.path(&["id"]).len() {
             return Err(unknown());
@@ -255,7 +255,7 @@ impl GoogleApiKey {
         if answer.status().as_u16() == 404 {
             return Err(unfinished());
         }
-        if answer.read::<Key>()?.delete_time.is_none() {
+        if answer.success::<Key>()?.delete_time.is_none() {
             return Ok(());
         }
         let action = format!("{id}:undelete");
@@ -291,7 +291,7 @@ impl Rotator for GoogleApiKey {
         if answer.status().as_u16() == 404 {
             return Err(unfinished());
         }
-        Ok(Credential::of(answer.read::<KeyString>()?.key_string).into())
+        Ok(Credential::of(answer.success::<KeyString>()?.key_string).into())
     }
 
     async fn test(&self, credential: &Credential) -> Result<(), RotationError> {
@@ -332,7 +332,7 @@ impl Rotator for GoogleApiKey {
                 if answer.status().as_u16() == 404 {
                     continue;
                 }
-                let value: KeyString = answer.read()?;
+                let value: KeyString = answer.success()?;
                 issued.push(Issued {
                     id: id.to_owned(),
                     hint: Some(hints::sha256(&value.key_string)),

@@ -45,7 +45,7 @@ use zeroize::Zeroizing;
 
 use super::completions::PATIENCE;
 use super::google::{Admin, KeyFile, Tokens, one_token};
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Meaning as _, Service};
 use crate::settings::{OURS, Settings, SettingsError, list, optional_reference};
 use crate::{Ask, Created, Credential, Issued, Part, RotationError, Rotator, Tools};
 
@@ -222,7 +222,7 @@ impl Rotator for GoogleServiceAccount {
                 "the service account has {MOST_KEYS} keys, as many as it may"
             )));
         }
-        let made: Made = answer.read()?;
+        let made: Made = answer.success()?;
         let file = STANDARD.decode(made.private_key_data.expose_secret()).map(Zeroizing::new);
         let file = file.ok().and_then(|file| std::str::from_utf8(&file).map(SecretString::from).ok());
         match file {

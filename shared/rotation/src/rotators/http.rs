@@ -63,7 +63,7 @@ use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::http_calls::{Answer, By, Call};
+use super::http_calls::{Answer, By, Meaning as _};
 use super::{hints, lifetimes};
 use crate::settings::{Settings, SettingsError};
 use crate::{Ask, Created, Credential, Issued, Part, RotationError, Rotator, Tools};
@@ -126,7 +126,7 @@ impl Http {
         };
         let method = call.method.as_ref().map_or(Ok(method), |method| Method::from_bytes(method.as_bytes()));
         let method = method.map_err(|_| RotationError::Unfit("a method is none".to_owned()))?;
-        let mut request = Call::new(&self.tools.http, method, by, address(&call.url, values)?);
+        let mut request = by.calls(&self.tools, method, address(&call.url, values)?);
         if let Some((name, value)) = more {
             request = request.query(name, value);
         }
@@ -153,7 +153,7 @@ impl Http {
         for (_, value) in values.0.iter().filter(|(place, _)| place.is_secret()) {
             request = request.hiding(value);
         }
-        request.answer().await
+        Ok(request.answer().await?)
     }
 
     /// A call on one credential, which may be gone.
@@ -163,12 +163,12 @@ impl Http {
         if matches!(answer.status().as_u16(), 404 | 410) {
             return Ok(());
         }
-        judged(call, By::Admin, answer).map(|_| ())
+        judged(call, answer).map(|_| ())
     }
 }
 
 /// The answer, if it is a success.
-fn judged<A>(call: &CallOf<A>, by: By, answer: Answer) -> Result<Answer, RotationError> {
+fn judged<A>(call: &CallOf<A>, answer: Answer) -> Result<Answer, RotationError> {
     let status = answer.status().as_u16();
     let expected =
         if call.expect.is_empty() { (200..300).contains(&status) } else { call.expect.contains(&status) };
@@ -178,10 +178,7 @@ fn judged<A>(call: &CallOf<A>, by: By, answer: Answer) -> Result<Answer, Rotatio
     Err(if call.full.contains(&status) {
         RotationError::Full(answer.told())
     } else if call.refused.contains(&status) {
-        match by {
-            By::Admin => RotationError::Denied(answer.told()),
-            By::Tested => RotationError::Refused(answer.told()),
-        }
+        answer.blame(answer.told())
     } else if answer.status().is_success() {
         RotationError::Malformed(answer.told())
     } else {
@@ -222,7 +219,7 @@ impl Rotator for Http {
         }
         let create = &self.declared.create;
         let answer = self.ask(create, (Method::POST, By::Admin), &values, None).await?;
-        let made = judged(create, By::Admin, answer)?.value();
+        let made = judged(create, answer)?.value();
         let missing =
             |what: &str| RotationError::Malformed(format!("the answer has no {what} where it is declared"));
         let value = text(&made, Some(&create.answer.value)).ok_or_else(|| missing("value"))?;
@@ -237,7 +234,7 @@ impl Rotator for Http {
     async fn test(&self, credential: &Credential) -> Result<(), RotationError> {
         let values = self.values().await?.with(Place::Value, credential.value()?.expose_secret());
         let answer = self.ask(&self.declared.verify, (Method::GET, By::Tested), &values, None).await?;
-        judged(&self.declared.verify, By::Tested, answer).map(|_| ())
+        judged(&self.declared.verify, answer).map(|_| ())
     }
 
     async fn issued(&self, prefix: &str, current: &Credential) -> Result<Vec<Issued>, RotationError> {
@@ -251,7 +248,7 @@ impl Rotator for Http {
         for _ in 0..PAGES {
             let more = places.next_query.as_deref().zip(cursor.as_deref());
             let answer = self.ask(list, (Method::GET, By::Admin), &values, more).await?;
-            let page = judged(list, By::Admin, answer)?.value();
+            let page = judged(list, answer)?.value();
             let items = page.pointer(&places.items).and_then(Value::as_array);
             let items =
                 items.ok_or_else(|| RotationError::Malformed("no list where it is declared".to_owned()))?;

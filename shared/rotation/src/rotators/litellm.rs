@@ -28,7 +28,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Meaning as _, Service};
 use super::{completions, hints, lifetimes};
 use crate::settings::{self, Settings, SettingsError};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};

@@ -27,7 +27,7 @@ use keyturn_config::SecretRef;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Meaning as _, Service};
 use super::{completions, hints, lifetimes};
 use crate::settings::{self, Settings, SettingsError};
 use crate::{Ask, Created, Credential, Issued, RotationError, Rotator, Tools};

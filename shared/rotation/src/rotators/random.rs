@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::http_calls::{By, Service};
+use super::http_calls::{By, Calling as _, Service};
 use crate::settings::{OURS, Settings, SettingsError, flag, optional_number};
 use crate::{Ask, Created, Credential, RotationError, Rotator, Tools};
 

@@ -80,6 +80,18 @@ impl Cloud {
         ])
     }
 
+    /// What hands out the function's role to a container.
+    pub(crate) async fn agent() -> Fake {
+        Fake::start(|_: &Arrived| {
+            let credentials = json!({
+                "AccessKeyId": ADMIN_ID, "SecretAccessKey": ADMIN_SECRET, "Token": ADMIN_SESSION,
+                "Expiration": "2026-03-04T11:06:07Z",
+            });
+            Reply::json(200, &credentials)
+        })
+        .await
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

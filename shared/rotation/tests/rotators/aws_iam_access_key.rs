@@ -72,6 +72,35 @@ async fn settings_must_fit() {
 }
 
 #[tokio::test]
+async fn the_administrator_may_be_a_container_role() {
+    let (cloud, agent) = (Cloud::start().await, Cloud::agent().await);
+    let rig = Rig::new(&[
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.url()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL_IAM", &cloud.iam.url()),
+    ]);
+    let rotator = rig.rotator(NAME, settings(&cloud));
+    let first = cloud.access_key();
+    for _ in 0..2 {
+        let issued = rotator.issued("keyturn-", &of(&first)).await.unwrap();
+        assert_eq!(find(&issued, &*rotator, &of(&first)), [first.id.as_str()]);
+    }
+    assert_eq!(agent.take_log().len(), 1, "the role's key is kept");
+    for (fault, fits) in [
+        (
+            Fault::Status(403),
+            (|error| matches!(error, RotationError::Denied(_))) as fn(&RotationError) -> bool,
+        ),
+        (Fault::Status(503), |error| matches!(error, RotationError::Unavailable(_))),
+    ] {
+        agent.fail(0, fault);
+        let error = rig.rotator(NAME, settings(&cloud)).issued("", &of(&first)).await.unwrap_err();
+        assert!(fits(&error), "{error:?}");
+        tells_nothing(&error, &CANARIES);
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_made_tried_stopped_and_deleted() {
     let cloud = Cloud::start().await;
     let rig = cloud.rig();

@@ -7,16 +7,12 @@
 //!
 //! <https://developer.hashicorp.com/vault/api-docs/auth/aws#login>
 
-use std::time::SystemTime;
-
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use keyturn_ambient::Env;
+use keyturn_identity::aws::{AccessKey, signed_headers};
 use serde_json::{Map, Value, json};
 
 use super::{Grant, Login, grant, mount, needed};
@@ -34,15 +30,17 @@ struct AwsIam {
     /// Of STS.
     host: String,
     region: String,
-    credentials: Credentials,
+    key: AccessKey,
 }
 
 pub(super) fn from_env(env: &dyn Env) -> Result<Option<Box<dyn Login>>, SetupError> {
     let Some(role) = env.var("HCP_VAULT_AWS_ROLE") else { return Ok(None) };
     let region = env.var("HCP_VAULT_AWS_REGION");
-    let key_id = needed(env, KEY_ID, "is needed with HCP_VAULT_AWS_ROLE")?;
-    let secret_key = needed(env, SECRET_KEY, "is needed with HCP_VAULT_AWS_ROLE")?;
-    let session = env.var("AWS_SESSION_TOKEN");
+    let key = AccessKey {
+        id: needed(env, KEY_ID, "is needed with HCP_VAULT_AWS_ROLE")?,
+        secret: needed(env, SECRET_KEY, "is needed with HCP_VAULT_AWS_ROLE")?.into(),
+        session: env.var("AWS_SESSION_TOKEN").map(Into::into),
+    };
     Ok(Some(Box::new(AwsIam {
         mount: mount(env, "HCP_VAULT_AWS_MOUNT_PATH", "aws")?,
         role,
@@ -53,7 +51,7 @@ pub(super) fn from_env(env: &dyn Env) -> Result<Option<Box<dyn Login>>, SetupErr
             Some(region) => format!("sts.{region}.amazonaws.com"),
         },
         region: region.unwrap_or_else(|| "us-east-1".to_owned()),
-        credentials: Credentials::new(key_id, secret_key, session, None, "environment"),
+        key,
     })))
 }
 
@@ -85,28 +83,10 @@ impl AwsIam {
             ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
         ];
         headers.extend(self.server_id.as_deref().map(|id| ("x-vault-aws-iam-server-id", id)));
-        let identity = self.credentials.clone().into();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("sts")
-            .time(SystemTime::from(now))
-            .settings(SigningSettings::default())
-            .build()
-            .ok()?
-            .into();
         let url = format!("https://{}/", self.host);
-        let body = SignableBody::Bytes(BODY.as_bytes());
-        let request = SignableRequest::new("POST", url, headers.iter().copied(), body).ok()?;
-        let (signed, _) = sign(request, &parameters).ok()?.into_parts();
-        let added = signed.headers();
-        Some(
-            headers
-                .iter()
-                .copied()
-                .chain(added)
-                .map(|(name, value)| (name.to_owned(), json!([value])))
-                .collect(),
-        )
+        let request = ("POST", url.as_str(), &*headers, BODY.as_bytes());
+        let added = signed_headers(request, &self.key, "sts", &self.region, now)?;
+        let given = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Some(given.chain(added).map(|(name, value)| (name, json!([value]))).collect())
     }
 }

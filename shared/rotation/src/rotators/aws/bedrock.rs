@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::super::completions::PATIENCE;
-use super::super::http_calls::{Answer, By, Call};
+use super::super::http_calls::{Answer, By, Meaning as _};
 use super::{AccessKey, Api};
 use crate::RotationError;
 
@@ -24,13 +24,13 @@ impl Api {
     }
 
     /// `POST /model/{model}/converse`, with next to nothing to say.
-    fn converse(&self, model: &str) -> (Url, Vec<u8>) {
+    fn converse(&self, model: &str) -> (Url, Value) {
         let url = self.under(&format!("model/{}/converse", utf8_percent_encode(model, SEGMENT)));
         let body = json!({
             "messages": [{"role": "user", "content": [{"text": "Hi"}]}],
             "inferenceConfig": {"maxTokens": 1},
         });
-        (url, body.to_string().into_bytes())
+        (url, body)
     }
 
     /// Asks each of Bedrock's models for one token, with an access key or an API key.
@@ -46,12 +46,10 @@ impl Api {
     ) -> Result<(), RotationError> {
         for model in models {
             let (url, body) = self.converse(model);
+            let call = By::Tested.calls(&self.tools, Method::POST, url).json(&body);
             let call = match shown {
-                Shown::Key(key) => self.sign(By::Tested, key, url, "application/json", body)?,
-                Shown::Bearer(key) => {
-                    let call = Call::new(&self.tools.http, Method::POST, By::Tested, url);
-                    call.bearer(key).body("application/json", body)
-                }
+                Shown::Key(key) => self.sign(call, key),
+                Shown::Bearer(key) => call.bearer(key),
             };
             match verdict(&call.within(PATIENCE).answer().await?)? {
                 Verdict::Good => {}
@@ -70,7 +68,7 @@ impl Api {
     ///
     /// [`RotationError::Refused`] and what else may come of a call.
     pub(in super::super) async fn try_api_key(&self, key: &SecretString) -> Result<(), RotationError> {
-        let call = Call::new(&self.tools.http, Method::GET, By::Tested, self.under("foundation-models"));
+        let call = By::Tested.calls(&self.tools, Method::GET, self.under("foundation-models"));
         verdict(&call.bearer(key).answer().await?).map(drop)
     }
 }
