@@ -139,18 +139,32 @@ async fn handle(state: Arc<State>, request: Request<Incoming>, hangup: Hangup) -
     };
     lock(&state.asked).push(asked.clone());
     let mishap = lock(&state.mishap).clone();
-    let Answer(status, kind, body) = match mishap {
-        None => (state.answer)(&asked),
-        Some(Mishap::Status(status, body)) => return json(status_of(status), &body),
-        Some(Mishap::Garbage) => {
-            Answer(200, "text/html", "<html><body>It works! {\"value\": 12}</body></html>".into())
+    match mishap {
+        None => respond((state.answer)(&asked)),
+        Some(mishap) => mishap.befall(&hangup).await,
+    }
+}
+
+impl Mishap {
+    /// Lets it happen to a call.
+    pub(crate) async fn befall(self, hangup: &Hangup) -> Response<Body> {
+        match self {
+            Self::Status(status, body) => json(status_of(status), &body),
+            Self::Garbage => respond(Answer(
+                200,
+                "text/html",
+                "<html><body>It works! {\"value\": 12}</body></html>".into(),
+            )),
+            Self::Silent => std::future::pending().await,
+            Self::Broken => {
+                hangup.now().await;
+                std::future::pending().await
+            }
         }
-        Some(Mishap::Silent) => std::future::pending().await,
-        Some(Mishap::Broken) => {
-            hangup.now().await;
-            std::future::pending().await
-        }
-    };
+    }
+}
+
+fn respond(Answer(status, kind, body): Answer) -> Response<Body> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status_of(status);
     response.headers_mut().insert(::http::header::CONTENT_TYPE, ::http::HeaderValue::from_static(kind));

@@ -7,7 +7,7 @@
 //! | [`environment`] | one execution environment: a `bootstrap` under that API |
 //! | [`response`] | what a function answered, buffered or streamed |
 //! | [`upstream`] | a fake of OpenAI and Anthropic with a live key list |
-//! | [`moto`] | AWS Secrets Manager (moto), with a count of calls |
+//! | [`moto`] | AWS Secrets Manager, KMS and STS (moto), with a count of calls |
 //! | [`openbao`] | Vault (OpenBao) |
 //! | [`fake`] | a service made up by a test |
 //! | [`faults`] | proxies that fail a program at one chosen call |

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager: the moto server from `.venv`, behind a proxy that counts the calls.
+//! AWS Secrets Manager, KMS and STS: the moto server from `.venv`, behind a proxy that counts the calls.
 //!
 //! moto checks no signatures, so these helpers send a fixed one; its credential scope names the service. One of
 //! its faults to know: after a stage was moved ([`Moto::move_stage`]), a read that names no stage still gets the
@@ -8,9 +8,13 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::binaries;
+use crate::fake::Mishap;
 use crate::http::{Answer, Client};
 use crate::process::{Process, Start};
 use crate::proxy::Proxy;
@@ -26,6 +30,8 @@ pub struct Moto {
     direct: String,
     proxy: Proxy,
     client: Client,
+    /// The id of a key of KMS, made when it is first needed.
+    kms_key: OnceCell<String>,
 }
 
 impl Moto {
@@ -69,10 +75,10 @@ impl Moto {
         let at = line.text.find(listening).map_or(0, |at| at + listening.len());
         let direct = line.text[at..].trim().to_owned();
         let proxy = Proxy::start(&direct).await;
-        Self { process, direct, proxy, client: Client::default() }
+        Self { process, direct, proxy, client: Client::default(), kms_key: OnceCell::new() }
     }
 
-    /// The endpoint, for `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    /// The endpoint, for `AWS_ENDPOINT_URL` or that of one service.
     #[must_use]
     pub fn url(&self) -> String {
         self.proxy.url()
@@ -105,6 +111,11 @@ impl Moto {
     /// While down, every call through [`Self::url`] is answered 503.
     pub fn outage(&self, down: bool) {
         self.proxy.outage(down);
+    }
+
+    /// From now on every call through [`Self::url`] fails like this; or none does.
+    pub fn fail(&self, mishap: Option<Mishap>) {
+        self.proxy.fail(mishap);
     }
 
     /// From now on, calls through [`Self::url`] that name this secret are denied, as by IAM: moto checks no
@@ -228,6 +239,30 @@ impl Moto {
         text(&self.call("GetSecretValue", &ask).await, "SecretString")
     }
 
+    /// Encrypts a value with KMS: the ciphertext in base64, another one each time.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn encrypt(&self, value: &str, context: &Value) -> String {
+        let key = self.kms_key().await;
+        let ask = json!({"KeyId": key, "Plaintext": STANDARD.encode(value), "EncryptionContext": context});
+        text(&self.call_kms("Encrypt", &ask).await, "CiphertextBlob")
+    }
+
+    /// The id of the key that it encrypts with.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub async fn kms_key(&self) -> &str {
+        let made = || async {
+            let answer = self.call_kms("CreateKey", &json!({})).await;
+            text(&answer["KeyMetadata"], "KeyId")
+        };
+        self.kms_key.get_or_init(made).await
+    }
+
     /// The names of all secrets.
     ///
     /// # Panics
@@ -262,15 +297,29 @@ impl Moto {
     /// Calls Secrets Manager past the proxy, so that the test's own calls are not counted.
     async fn call(&self, operation: &str, body: &Value) -> Value {
         let answer = self.send(operation, body).await;
+        self.accepted(operation, &answer)
+    }
+
+    async fn call_kms(&self, operation: &str, body: &Value) -> Value {
+        let answer = self.send_to(("kms", "TrentService"), operation, body).await;
+        self.accepted(operation, &answer)
+    }
+
+    fn accepted(&self, operation: &str, answer: &Answer) -> Value {
         let refused = format!("moto refused {operation}: {}\n{}", answer.text(), self.process.output());
         assert_eq!(answer.status, 200, "{refused}");
         answer.json()
     }
 
     async fn send(&self, operation: &str, body: &Value) -> Answer {
-        let target = format!("secretsmanager.{operation}");
+        self.send_to(("secretsmanager", "secretsmanager"), operation, body).await
+    }
+
+    /// Calls a service by its name in signatures and its name in `X-Amz-Target`.
+    async fn send_to(&self, (service, target): (&str, &str), operation: &str, body: &Value) -> Answer {
+        let target = format!("{target}.{operation}");
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/secretsmanager/aws4_request, \
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0"
         );
         let headers = [

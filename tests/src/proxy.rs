@@ -1,4 +1,4 @@
-//! A proxy that stands before an AWS service, counts the calls, can play an outage and can deny access.
+//! A proxy that stands before an AWS service, counts the calls, can fail in several ways and can deny access.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 
-use crate::server::{Body, Server, full, json as json_answer};
+use crate::fake::Mishap;
+use crate::server::{Body, Hangup, Server, full, json as json_answer};
 
 /// The running proxy.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ struct State {
     /// The body of the last call of each operation.
     last: Mutex<BTreeMap<String, bytes::Bytes>>,
     down: AtomicBool,
+    mishap: Mutex<Option<Mishap>>,
     /// What a call must name to be denied.
     denied: Mutex<Option<String>>,
 }
@@ -43,10 +45,12 @@ impl Proxy {
             calls: Mutex::default(),
             last: Mutex::default(),
             down: AtomicBool::new(false),
+            mishap: Mutex::default(),
             denied: Mutex::default(),
         });
         let handler_state = Arc::clone(&state);
-        let server = Server::start(move |request, _| forward(Arc::clone(&handler_state), request)).await;
+        let server =
+            Server::start(move |request, hangup| forward(Arc::clone(&handler_state), request, hangup)).await;
         Self { server, state }
     }
 
@@ -80,6 +84,11 @@ impl Proxy {
         self.state.down.store(down, Ordering::SeqCst);
     }
 
+    /// From now on every call fails like this, and is counted; or none does.
+    pub fn fail(&self, mishap: Option<Mishap>) {
+        *self.state.mishap.lock().unwrap_or_else(PoisonError::into_inner) = mishap;
+    }
+
     /// From now on, every call whose body holds `name` is answered as IAM does when no policy allows it, and
     /// counted.
     pub fn deny(&self, name: &str) {
@@ -102,7 +111,7 @@ impl State {
     }
 }
 
-async fn forward(state: Arc<State>, request: Request<Incoming>) -> Response<Body> {
+async fn forward(state: Arc<State>, request: Request<Incoming>, hangup: Hangup) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
@@ -112,6 +121,10 @@ async fn forward(state: Arc<State>, request: Request<Incoming>) -> Response<Body
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({"__type": "ServiceUnavailable", "message": "out of service"}),
         );
+    }
+    let mishap = state.mishap.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(mishap) = mishap {
+        return mishap.befall(&hangup).await;
     }
     let Ok(body) = body.collect().await else {
         return json_answer(StatusCode::BAD_REQUEST, &json!({"message": "the request body ended early"}));

@@ -70,7 +70,7 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
     let general = config.map(|config| config.general).unwrap_or_default();
     let key_header = general.litellm_key_header_name.map(|name| name.parse::<HeaderName>()).transpose();
     let key_header = key_header.map_err(|_| LoadError::KeyHeader)?;
-    let found = Surroundings { env: env.as_ref(), http: &http, clock: &clock };
+    let found = Surroundings { env: &env, http: &http, clock: &clock };
     let store: Arc<dyn KeyStore> = keyturn_keys::open_store(&place, &found)?;
     let kept = match &general.stored_keys {
         None => None,

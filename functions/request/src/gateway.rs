@@ -189,7 +189,7 @@ impl Gateway {
         let keys = match (keys, &settings.key_store) {
             (Some(keys), _) => Some(keys),
             (None, Some(setting)) => {
-                let found = Surroundings { env: env.as_ref(), http: &http, clock: &clock };
+                let found = Surroundings { env: &env, http: &http, clock: &clock };
                 Some(keyturn_keys::open_admission_store(setting, &found)?)
             }
             (None, None) => None,

@@ -107,7 +107,7 @@ async fn manager(
     found: &Surroundings,
 ) -> Result<(Arc<dyn KeyStore>, Manager), LoadError> {
     let Surroundings { env, http, clock } = found;
-    let at = keyturn_keys::Surroundings { env: env.as_ref(), http, clock };
+    let at = keyturn_keys::Surroundings { env, http, clock };
     let store = keyturn_keys::open_store(place, &at)?;
     let stored = match env.var("KEYTURN_CONFIG") {
         None => None,

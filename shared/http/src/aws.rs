@@ -1,10 +1,12 @@
-//! The AWS SDK's settings: our HTTP client as its connector, credentials from the environment.
+//! The AWS SDK's settings: our HTTP client as its connector.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `AWS_REGION`, `AWS_DEFAULT_REGION` | the region; Lambda sets the first |
 //! | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the role's credentials; Lambda sets them |
 //! | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_<SERVICE>` | another endpoint: a local server, a VPC endpoint |
+//!
+//! An identity that is no access key of the environment's is `keyturn_identity::aws::Aws`, which has these settings too.
 //!
 //! `aws-config` is left out on purpose: with its profile, SSO and IMDS sources it costs 4 MB of binary and
 //! several milliseconds of every cold start, for sources that a Lambda function does not have.
@@ -38,14 +40,29 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Attempts in all, the first included.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// The settings for the AWS service clients. `service` names the endpoint override
-/// (`AWS_ENDPOINT_URL_<SERVICE>`, e.g. `DYNAMODB`, `SECRETS_MANAGER`), as the AWS CLI has it.
+/// Whose calls they are, and where they go.
+pub struct Caller {
+    /// The region.
+    pub region: Option<String>,
+    /// Another endpoint than the region's.
+    pub endpoint: Option<String>,
+    /// What they are signed with.
+    pub credentials: Option<SharedCredentialsProvider>,
+}
+
+/// The endpoint that the environment has for a service, where it has one. `service` is what the AWS CLI calls it
+/// (`AWS_ENDPOINT_URL_<SERVICE>`, e.g. `DYNAMODB`, `SECRETS_MANAGER`).
 #[must_use]
-pub fn sdk_config(env: &dyn Env, client: &reqwest::Client, service: &str) -> SdkConfig {
-    let region = env.var("AWS_REGION").or_else(|| env.var("AWS_DEFAULT_REGION"));
+pub fn endpoint(env: &dyn Env, service: &str) -> Option<String> {
+    env.var(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| env.var("AWS_ENDPOINT_URL"))
+}
+
+/// The settings for the AWS service clients of a caller.
+#[must_use]
+pub fn settings(client: &reqwest::Client, caller: Caller) -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(region.map(Region::new))
+        .region(caller.region.map(Region::new))
         .http_client(SharedHttpClient::new(Connector(client.clone())))
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
@@ -55,15 +72,22 @@ pub fn sdk_config(env: &dyn Env, client: &reqwest::Client, service: &str) -> Sdk
                 .operation_timeout(OPERATION_TIMEOUT)
                 .build(),
         );
-    if let (Some(id), Some(secret)) = (env.var("AWS_ACCESS_KEY_ID"), env.var("AWS_SECRET_ACCESS_KEY")) {
-        let credentials = Credentials::new(id, secret, env.var("AWS_SESSION_TOKEN"), None, "environment");
-        config = config.credentials_provider(SharedCredentialsProvider::new(credentials));
-    }
-    let endpoint = env.var(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| env.var("AWS_ENDPOINT_URL"));
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
+    config.set_credentials_provider(caller.credentials);
+    config.set_endpoint_url(caller.endpoint);
     config.build()
+}
+
+/// The settings for one service, with the environment's region, endpoint and access key alone: for what needs no other
+/// identity.
+#[must_use]
+pub fn sdk_config(env: &dyn Env, client: &reqwest::Client, service: &str) -> SdkConfig {
+    let key = env.var("AWS_ACCESS_KEY_ID").zip(env.var("AWS_SECRET_ACCESS_KEY"));
+    let credentials = key.map(|(id, secret)| {
+        let credentials = Credentials::new(id, secret, env.var("AWS_SESSION_TOKEN"), None, "environment");
+        SharedCredentialsProvider::new(credentials)
+    });
+    let region = env.var("AWS_REGION").or_else(|| env.var("AWS_DEFAULT_REGION"));
+    settings(client, Caller { region, endpoint: endpoint(env, service), credentials })
 }
 
 /// Our client in the shape the AWS SDK wants.

@@ -2,12 +2,13 @@
 //!
 //! | setting | store |
 //! |---|---|
-//! | `dynamodb:<table>` | [`DynamoKeyStore`]; region and credentials are the environment's (`keyturn_http::aws`) |
+//! | `dynamodb:<table>` | [`DynamoKeyStore`]; region and credentials are the environment's (`keyturn_identity::aws`) |
 //! | `vault`, `vault:<path>` | [`VaultKeyStore`] at this path, default `keyturn`, under the mount and the prefix that `HCP_VAULT_*` name (`keyturn_vault`) |
 
 use std::sync::Arc;
 
 use keyturn_ambient::{Clock, Env};
+use keyturn_identity::aws::Aws;
 use keyturn_vault::{SetupError, Vault};
 
 use crate::dynamo::DynamoKeyStore;
@@ -17,7 +18,7 @@ use crate::vault::VaultKeyStore;
 /// What a store is built from.
 pub struct Surroundings<'a> {
     /// The environment.
-    pub env: &'a dyn Env,
+    pub env: &'a Arc<dyn Env>,
     /// The HTTP client that everything shares.
     pub http: &'a reqwest::Client,
     /// The time.
@@ -92,7 +93,7 @@ fn dynamo(table: &str, found: &Surroundings<'_>) -> Result<DynamoKeyStore, Place
     if table.is_empty() {
         return Err(PlaceError::Name("table"));
     }
-    let sdk = keyturn_http::aws::sdk_config(found.env, found.http, "DYNAMODB");
+    let sdk = Aws::from_env(found.env, found.http, found.clock).sdk_config("DYNAMODB");
     Ok(DynamoKeyStore::new(aws_sdk_dynamodb::Client::new(&sdk), table.to_owned()))
 }
 
@@ -101,7 +102,7 @@ fn vault(path: &str, found: &Surroundings<'_>) -> Result<VaultKeyStore, PlaceErr
     if !keyturn_vault::is_path(path) {
         return Err(PlaceError::Name("path in Vault"));
     }
-    let vault = Vault::from_env(found.env, found.http, Arc::clone(found.clock))?;
+    let vault = Vault::from_env(&**found.env, found.http, Arc::clone(found.clock))?;
     Ok(VaultKeyStore::new(vault, path, Arc::clone(found.clock)))
 }
 
@@ -116,6 +117,7 @@ mod tests {
     fn open(setting: &str, variables: &[(&str, &str)]) -> Result<bool, String> {
         let env: HashMap<String, String> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let env: Arc<dyn Env> = Arc::new(env);
         let http = keyturn_http::client().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let found = Surroundings { env: &env, http: &http, clock: &clock };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keyturn_ambient::Life;
 use keyturn_http::call::Answer;
+use reqwest::StatusCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,9 +13,31 @@ use serde::de::DeserializeOwned;
 use super::{AWS, AccessKey};
 use crate::{Granted, IdentityError};
 
-/// Errors that pass, some of which come with a status of 400.
-const BRIEF: [&str; 5] =
-    ["InternalFailure", "IDPCommunicationError", "ServiceUnavailable", "Throttling", "ThrottlingException"];
+/// Names of errors that pass, whatever their status is: those that the AWS SDKs try again at, and STS's own.
+const BRIEF: [&str; 16] = [
+    "BandwidthLimitExceeded",
+    "IDPCommunicationError",
+    "InternalFailure",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
+/// Whether an error of an AWS service passes: asking later may work. Some of those come with a status of 400.
+#[must_use]
+pub fn passes(status: StatusCode, code: &str) -> bool {
+    BRIEF.contains(&code) || matches!(status.as_u16(), 408 | 425 | 429 | 500..)
+}
 
 /// Temporary credentials, as STS and container agents write them.
 #[derive(Deserialize)]
@@ -28,15 +51,24 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// The key, with the life that is left to it at `now`.
-    pub(super) fn granted(self, now: Timestamp) -> Granted<AccessKey> {
-        let lasts = Duration::try_from(self.expiration.duration_since(now)).unwrap_or_default();
+    /// The key, with the life that is left to it at `now`; `who` gave it.
+    pub(super) fn granted(
+        self,
+        who: &'static str,
+        now: Timestamp,
+    ) -> Result<Granted<AccessKey>, IdentityError> {
+        let Some(lasts) =
+            Duration::try_from(self.expiration.duration_since(now)).ok().filter(|lasts| !lasts.is_zero())
+        else {
+            let told = "its credentials have already expired, or our clock is wrong".to_owned();
+            return Err(IdentityError::Unavailable { who, told });
+        };
         let value = AccessKey {
             id: self.access_key_id,
             secret: self.secret_access_key,
             session: Some(self.session_token),
         };
-        Granted { value, life: Life::granted(now, lasts) }
+        Ok(Granted { value, life: Life::granted(now, lasts) })
     }
 }
 
@@ -63,12 +95,15 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, IdentityEr
             told: format!("HTTP {}, its body is not as documented", status.as_u16()),
         });
     }
-    let code = quick_xml::de::from_str::<ErrorResponse>(text).ok().map(|response| response.error.code);
-    let Some(code) = code.filter(|code| answer.may_tell(code)) else {
-        return Err(IdentityError::of_answer(AWS, answer));
+    let code = quick_xml::de::from_str::<ErrorResponse>(text).map(|response| response.error.code);
+    let code = code.unwrap_or_default();
+    // What it means is told by the whole name, whether or not that may be repeated.
+    let told = if answer.may_tell(&code) {
+        format!("HTTP {} {code}", status.as_u16())
+    } else {
+        format!("HTTP {}", status.as_u16())
     };
-    let told = format!("HTTP {} {code}", status.as_u16());
-    Err(if BRIEF.contains(&code.as_str()) || status.is_server_error() {
+    Err(if passes(status, &code) {
         IdentityError::Unavailable { who: AWS, told }
     } else {
         IdentityError::Denied { who: AWS, told }

@@ -70,7 +70,7 @@ impl Container {
         }
         let credentials: Credentials =
             answer.read().map_err(|error| IdentityError::of_call(AGENT, &error))?;
-        Ok(credentials.granted(now))
+        credentials.granted(AGENT, now)
     }
 
     /// The address. Over plain HTTP credentials are taken from this machine and from the agents only.

@@ -6,14 +6,45 @@ use std::time::SystemTime;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as Future;
-use aws_credential_types::provider::{ProvideCredentials, Result};
+use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider};
+use aws_smithy_runtime::client::identity::IdentityCache;
+use aws_types::SdkConfig;
+use keyturn_ambient::Life;
+use keyturn_http::aws::{Caller, endpoint, settings};
 use secrecy::ExposeSecret;
 
-use super::Aws;
-use crate::IdentityError;
+use super::{AccessKey, Aws, Source};
+use crate::{Granted, IdentityError};
+
+pub(super) fn sdk_config(aws: &Aws, service: &str) -> SdkConfig {
+    let caller = |credentials| Caller {
+        region: aws.0.region.clone(),
+        endpoint: endpoint(&*aws.0.env, service),
+        credentials: Some(credentials),
+    };
+    match &aws.0.source {
+        Source::Key(key) => {
+            let credentials = SharedCredentialsProvider::new(credentials(key.clone(), Life::ENDLESS));
+            settings(&aws.0.http, caller(credentials))
+        }
+        Source::Wrong(_) | Source::WebIdentity(_) | Source::Container(_) | Source::Role(..) => {
+            let credentials = SharedCredentialsProvider::new(SdkCredentials(aws.clone()));
+            // The identity keeps its key and renews it. The SDK's own cache would hold one that was refused, and cut a
+            // renewal off.
+            let config = settings(&aws.0.http, caller(credentials)).into_builder();
+            config.identity_cache(IdentityCache::no_cache()).build()
+        }
+    }
+}
+
+fn credentials(key: AccessKey, life: Life) -> Credentials {
+    let session = key.session.map(|session| session.expose_secret().to_owned());
+    let ends = (life != Life::ENDLESS).then(|| SystemTime::from(life.ends_at));
+    Credentials::new(key.id, key.secret.expose_secret(), session, ends, "keyturn")
+}
 
 /// Gives the SDK the access key of an identity.
-pub struct SdkCredentials(pub Aws);
+struct SdkCredentials(Aws);
 
 impl fmt::Debug for SdkCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,15 +63,11 @@ impl ProvideCredentials for SdkCredentials {
 
 impl SdkCredentials {
     async fn get(&self) -> Result {
-        let granted = self.0.granted().await.map_err(|error| match error {
+        let Granted { value, life } = self.0.granted().await.map_err(|error| match error {
             IdentityError::Setting { .. } => CredentialsError::not_loaded(error),
             IdentityError::Denied { .. } => CredentialsError::invalid_configuration(error),
             IdentityError::Unavailable { .. } => CredentialsError::provider_error(error),
         })?;
-        let key = granted.value;
-        let session = key.session.map(|session| session.expose_secret().to_owned());
-        let ends = SystemTime::from(granted.life.renew_at);
-        let ends = (granted.life != keyturn_ambient::Life::ENDLESS).then_some(ends);
-        Ok(Credentials::new(key.id, key.secret.expose_secret(), session, ends, "keyturn"))
+        Ok(credentials(value, life))
     }
 }
