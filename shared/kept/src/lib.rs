@@ -79,8 +79,12 @@ impl KeptSecrets {
     pub fn new(store: Arc<dyn StagedStore>, settings: &StoredKeys, key_store: &str) -> Self {
         let mut tags = settings.tags.clone();
         tags.insert(KEY_STORE.to_owned(), plain(key_store, "_.:/=+-@").take(MAX_TAG).collect());
-        let about =
-            About { description: settings.description.clone(), tags, kms_key: settings.kms_key_id.clone() };
+        let about = About {
+            description: settings.description.clone(),
+            tags,
+            kms_key: settings.kms_key_id.clone(),
+            ..About::default()
+        };
         Self { store, prefix: settings.prefix.clone(), about }
     }
 

@@ -190,6 +190,8 @@ pub struct About {
     pub tags: BTreeMap<String, String>,
     /// The key that the store encrypts it with; `None` is the store's default.
     pub kms_key: Option<String>,
+    /// The regions that it is copied to (AWS).
+    pub replica_regions: Vec<String>,
 }
 
 /// A page of a list.

@@ -1,9 +1,20 @@
 //! AWS Secrets Manager: `aws-secretsmanager:prod/providers#OPENAI_API_KEY`.
 //!
-//! Authentication: the function's role, from the environment (`keyturn_http::aws`). Naming: the secret's name or
-//! its ARN, whole or without the six random characters; an ARN's region is where it is read. Versions: the
-//! service's `VersionId`; stages are its staging labels. Permissions: `secretsmanager:GetSecretValue`, and
-//! `secretsmanager:BatchGetSecretValue` for fewer calls in the init phase.
+//! Authentication: the environment's identity (`keyturn_identity::aws`: the function's role, a Kubernetes service
+//! account, a container's role), or a role that it assumes. Naming: the secret's name or its ARN, whole or without the six
+//! random characters; an ARN's region is where it is read. The secret of another account is named by its whole ARN, if its
+//! resource policy lets us read it, or read with a role of that account. Versions: the service's `VersionId`; stages are its
+//! staging labels.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `KEYTURN_AWS_REGION_NAME`, `AWS_REGION_NAME`, `AWS_REGION`, `AWS_DEFAULT_REGION` | the region: the first that is set |
+//! | `KEYTURN_AWS_ROLE_NAME` | the ARN of a role to assume; `KEYTURN_AWS_SESSION_NAME`, `_EXTERNAL_ID`, `_WEB_IDENTITY_TOKEN` and `_STS_ENDPOINT` go with it ([`keyturn_identity::aws::Aws::of_stores`]) |
+//! | `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL` | another endpoint |
+//!
+//! Permissions: `secretsmanager:GetSecretValue` on the secret, and `secretsmanager:BatchGetSecretValue` on `*` for fewer
+//! calls in the init phase; `kms:Decrypt` where a key of the customer's encrypts it. Where a role is assumed, it has
+//! these, and we have `sts:AssumeRole` on it.
 //!
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>,
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>
@@ -22,6 +33,7 @@ use aws_sdk_secretsmanager::config::{Config, Region};
 use aws_sdk_secretsmanager::primitives::Blob;
 use aws_sdk_secretsmanager::types::SecretValueEntry;
 use futures_util::future::join_all;
+use keyturn_identity::aws::Aws;
 
 use super::Surroundings;
 use crate::{Secret, SecretError, SecretStore, Stage, VersionId};
@@ -34,6 +46,7 @@ const READS_AT_A_TIME: usize = 10;
 
 /// AWS Secrets Manager as a store.
 pub struct AwsSecretsManager {
+    aws: Aws,
     config: Config,
     /// By region; `None` is the environment's.
     clients: Mutex<BTreeMap<Option<String>, Client>>,
@@ -43,15 +56,16 @@ impl AwsSecretsManager {
     /// The scheme of its references.
     pub const SCHEME: &'static str = "aws-secretsmanager";
 
-    /// The store, with the environment's region, credentials and endpoint.
+    /// The store that the environment names.
     #[must_use]
     pub fn new(found: &Surroundings) -> Self {
-        let config = keyturn_http::aws::sdk_config(&*found.env, &found.http, "SECRETS_MANAGER");
-        Self::with_config(Config::from(&config))
+        let aws = Aws::of_stores(&found.env, &found.http, &found.clock);
+        let config = Config::from(&aws.sdk_config("SECRETS_MANAGER"));
+        Self::with_config(aws, config)
     }
 
-    fn with_config(config: Config) -> Self {
-        Self { config, clients: Mutex::default() }
+    fn with_config(aws: Aws, config: Config) -> Self {
+        Self { aws, config, clients: Mutex::default() }
     }
 
     /// The region that `name` is in; `None` is the environment's.
@@ -123,7 +137,12 @@ impl SecretStore for AwsSecretsManager {
 
     async fn get(&self, name: &str, stage: &Stage) -> Result<Secret, SecretError> {
         let call = self.client(name).get_secret_value().secret_id(name).version_stage(stage.label());
-        let answer = call.send().await.map_err(|error| failure::classify(reference(name), &error))?;
+        let answer = match call.clone().send().await {
+            // A session may end before its time.
+            Err(error) if failure::refuses_key(&error) && self.aws.refused(None) => call.send().await,
+            answer => answer,
+        };
+        let answer = answer.map_err(|error| failure::classify(reference(name), &error))?;
         secret(name, answer.secret_string, answer.secret_binary, answer.version_id.as_deref())
     }
 
@@ -146,8 +165,8 @@ fn reference(name: &str) -> String {
     format!("{}:{name}", AwsSecretsManager::SCHEME)
 }
 
-/// The region in an ARN: `arn:partition:secretsmanager:region:account:secret:name`.
-fn region_of(name: &str) -> Option<&str> {
+/// The region in an ARN: `arn:partition:service:region:account:…`.
+pub(super) fn region_of(name: &str) -> Option<&str> {
     let mut parts = name.split(':');
     let arn = parts.next() == Some("arn");
     parts.nth(2).filter(|region| arn && !region.is_empty())

@@ -43,6 +43,11 @@ pub(crate) trait Faulty: Seed {
 
     /// How often the store asks at most for one read, when its server fails: 1 without retries.
     fn attempts(&self) -> u64;
+
+    /// Whether the store keeps for good what it has read once, so that a fault can only be met by a first read.
+    fn remembers(&self) -> bool {
+        false
+    }
 }
 
 /// A value that must be shown nowhere.
@@ -51,16 +56,22 @@ const CANARY: &str = "sk-canary-7d3e1f";
 /// Asks the store that `open` makes for all of them. It makes the same store anew each time: with nothing kept.
 pub(crate) async fn survives_faults(open: impl Fn() -> Arc<dyn SecretStore>, seed: &dyn Faulty) {
     each_fault_has_its_class_and_passes(&*open(), seed).await;
-    what_is_held_serves_to_its_end(open(), seed).await;
-    a_crowd_reads_once(open(), seed).await;
+    if seed.remembers() {
+        what_is_known_needs_no_server(open(), seed).await;
+        a_crowd_makes_one_first_read(open(), seed).await;
+    } else {
+        what_is_held_serves_to_its_end(open(), seed).await;
+        a_crowd_reads_once(open(), seed).await;
+    }
     a_rotation_is_seen(open(), seed).await;
 }
 
 async fn each_fault_has_its_class_and_passes(store: &dyn SecretStore, seed: &dyn Faulty) {
-    let name = seed.put("fault-classes", CANARY).await;
     let limit = Duration::from_secs(20);
     let mut shown = String::new();
     for fault in FAULTS {
+        // A store that remembers has not read this one yet.
+        let name = seed.put("fault-classes", CANARY).await;
         seed.fail(Some(fault));
         if fault == Fault::Silent {
             // The cache gives up on it; here it is only cut off, as the cache does.
@@ -169,6 +180,37 @@ async fn what_is_held_serves_to_its_end(store: Arc<dyn SecretStore>, seed: &dyn 
         let again = cached.get().await;
         assert_eq!(again.unwrap_or_else(|error| panic!("after {fault:?}: {error:?}")), CANARY);
     }
+}
+
+async fn what_is_known_needs_no_server(store: Arc<dyn SecretStore>, seed: &dyn Faulty) {
+    let name = seed.put("fault-known", CANARY).await;
+    store.get(&name, &Stage::Current).await.unwrap();
+    let before = seed.reads();
+    for fault in FAULTS {
+        let cached = Cached::new(Arc::clone(&store), &name);
+        seed.fail(Some(fault));
+        for _ in 0..3 {
+            assert_eq!(cached.get().await.unwrap(), CANARY, "{fault:?}");
+            cached.pass(4000);
+        }
+    }
+    seed.fail(None);
+    assert_eq!(seed.reads(), before);
+}
+
+async fn a_crowd_makes_one_first_read(store: Arc<dyn SecretStore>, seed: &dyn Faulty) {
+    let name = seed.put("fault-crowd", CANARY).await;
+    let crowd = async || join_all((0..200).map(|_| store.get(&name, &Stage::Current))).await;
+    for mishap in [Fault::Down, Fault::Throttled, Fault::Denied] {
+        seed.fail(Some(mishap));
+        let before = seed.reads();
+        assert!(crowd().await.into_iter().all(|secret| secret.is_err()), "{mishap:?}");
+        assert!(seed.reads() - before <= seed.attempts(), "{mishap:?}");
+    }
+    seed.fail(None);
+    let before = seed.reads();
+    assert!(crowd().await.into_iter().all(|secret| secret.unwrap().value.expose() == CANARY));
+    assert_eq!(seed.reads() - before, 1);
 }
 
 async fn a_crowd_reads_once(store: Arc<dyn SecretStore>, seed: &dyn Faulty) {

@@ -2,9 +2,14 @@
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_Errors>,
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/CommonErrors.html>.
 
+use std::error::Error;
+
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
+use keyturn_identity::IdentityError;
+
+use crate::stores::answers::unidentified;
 use crate::{Cause, SecretError};
 
 /// Codes that say: not there, not under this name, or scheduled for deletion.
@@ -31,6 +36,28 @@ const DENIED: &[&str] = &[
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 ];
+
+/// Those of them that say: the access key is none, or is none any more.
+const NO_KEY: &[&str] =
+    &["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
+
+/// Whether the access key was not taken.
+pub(super) fn refuses_key<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    code.is_some_and(|code| NO_KEY.contains(&code))
+}
+
+/// Why we could not say who we are, if that is what went wrong: the SDK wraps it several times.
+fn identity<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a IdentityError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
 
 /// What the failure is called and what was said about it, without the raw response: that may hold a secret.
 pub(super) fn classify<E>(reference: String, error: &SdkError<E, HttpResponse>) -> SecretError
@@ -69,6 +96,7 @@ where
         }
         SdkError::ConstructionFailure(_) => SecretError::denied(reference, "the call could not be built"),
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) if let Some(cause) = identity(error) => unidentified(&reference, cause),
             Some(error) if error.is_io() || error.is_timeout() => {
                 SecretError::Unavailable { reference, cause: Cause::of(error) }
             }

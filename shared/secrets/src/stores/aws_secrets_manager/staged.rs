@@ -7,10 +7,14 @@
 //! known before it moves the label: it may end before the time is noted, and then what the tag says of the former
 //! version must not count again when somebody moves the label back.
 //!
+//! A secret that is made with replica regions is copied there by the service. It cannot be deleted while it has copies:
+//! [`StagedStore::remove`] takes them away first.
+//!
 //! Permissions: on the secret `secretsmanager:DescribeSecret`, `GetSecretValue`, `PutSecretValue`,
 //! `UpdateSecretVersionStage`, `TagResource`; for [`StagedStore::write`] `DescribeSecret`, `CreateSecret`, `PutSecretValue`,
-//! `RestoreSecret`, `TagResource`; for [`StagedStore::remove`] `DeleteSecret`; on `*` `ListSecrets`. With a key of the
-//! customer's `kms:Decrypt` and `kms:GenerateDataKey`.
+//! `RestoreSecret`, `TagResource`, with replica regions `ReplicateSecretToRegions`; for [`StagedStore::remove`]
+//! `DeleteSecret`, with replicas `DescribeSecret` and `RemoveRegionsFromReplication`; on `*` `ListSecrets`. With a key of
+//! the customer's `kms:Decrypt` and `kms:GenerateDataKey`.
 //!
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>,
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html>
@@ -24,7 +28,7 @@ use aws_sdk_secretsmanager::operation::delete_secret::DeleteSecretError;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::primitives::DateTime;
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, ReplicaRegionType, Tag};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -103,13 +107,27 @@ impl AwsSecretsManager {
         named(name, answer.version_id)
     }
 
+    /// Takes the copies in other regions away; `false`: there are none.
+    async fn remove_replicas(&self, name: &str) -> Result<bool, SecretError> {
+        let there = self.look(name).await?.replication_status.into_iter().flatten();
+        let regions: Vec<String> = there.filter_map(|replica| replica.region).collect();
+        if regions.is_empty() {
+            return Ok(false);
+        }
+        let call = self.client(name).remove_regions_from_replication().secret_id(name);
+        let call = call.set_remove_replica_regions(Some(regions));
+        Box::pin(call.send()).await.map_err(|error| failure::classify(reference(name), &error))?;
+        Ok(true)
+    }
+
     /// Writes a secret that is there, or was until lately.
     async fn write_over(
         &self,
         name: &str,
         value: &SecretString,
-        tags: &BTreeMap<String, String>,
+        about: &About,
     ) -> Result<VersionId, SecretError> {
+        let tags = &about.tags;
         let there = self.look(name).await?;
         let client = self.client(name);
         if there.deleted_date.is_some() {
@@ -117,6 +135,12 @@ impl AwsSecretsManager {
             Box::pin(call.send()).await.map_err(|error| failure::classify(reference(name), &error))?;
         }
         let version = self.put(name, value).await?;
+        // It had to lose its copies to be deleted.
+        if let Some(replicas) = replicas(about).filter(|_| there.deleted_date.is_some()) {
+            let call = client.replicate_secret_to_regions().secret_id(name);
+            let call = call.set_add_replica_regions(Some(replicas));
+            Box::pin(call.send()).await.map_err(|error| failure::classify(reference(name), &error))?;
+        }
         let known = tags_of(there.tags);
         if tags.iter().any(|(name, value)| known.get(name) != Some(value)) {
             let call = client.tag_resource().secret_id(name).set_tags(Some(tags_for(tags)));
@@ -260,16 +284,18 @@ impl StagedStore for AwsSecretsManager {
         Err(error)
     }
 
-    /// Description and key are given to a secret that is made; one that is there keeps its own, and its other tags.
+    /// Description, key and replica regions are given to a secret that is made; one that is there keeps its own, and its
+    /// other tags.
     async fn write(&self, name: &str, value: &SecretString, about: &About) -> Result<VersionId, SecretError> {
         // Nothing can be made by its ARN.
         if name.starts_with("arn:") {
-            return self.write_over(name, value, &about.tags).await;
+            return self.write_over(name, value, about).await;
         }
         let call = self.client(name).create_secret().name(name).secret_string(value.expose_secret());
         let call = call.set_description(about.description.clone()).set_kms_key_id(about.kms_key.clone());
         let tags = (!about.tags.is_empty()).then(|| tags_for(&about.tags));
-        let error = match Box::pin(call.set_tags(tags).send()).await {
+        let call = call.set_tags(tags).set_add_replica_regions(replicas(about));
+        let error = match Box::pin(call.send()).await {
             Ok(answer) => return named(name, answer.version_id),
             Err(error) => error,
         };
@@ -280,7 +306,7 @@ impl StagedStore for AwsSecretsManager {
         if !there {
             return Err(failure::classify_silently(reference(name), &error));
         }
-        match self.write_over(name, value, &about.tags).await {
+        match self.write_over(name, value, about).await {
             Err(SecretError::NotFound { .. }) => {
                 Err(SecretError::unavailable(reference(name), "a secret of this name is just being deleted"))
             }
@@ -290,7 +316,16 @@ impl StagedStore for AwsSecretsManager {
 
     async fn remove(&self, name: &str) -> Result<(), SecretError> {
         let call = self.client(name).delete_secret().secret_id(name).force_delete_without_recovery(true);
-        match Box::pin(call.send()).await {
+        let answer = match Box::pin(call.clone().send()).await {
+            Err(error)
+                if error.as_service_error().is_some_and(keeps_replicas)
+                    && self.remove_replicas(name).await? =>
+            {
+                Box::pin(call.send()).await
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(_) => Ok(()),
             Err(error)
                 if error
@@ -320,6 +355,18 @@ impl StagedStore for AwsSecretsManager {
         });
         Ok(Page { secrets: secrets.collect(), next: answer.next_token.filter(|token| !token.is_empty()) })
     }
+}
+
+fn replicas(about: &About) -> Option<Vec<ReplicaRegionType>> {
+    let replica = |region| ReplicaRegionType::builder().region(region).build();
+    let replicas: Vec<_> = about.replica_regions.iter().map(replica).collect();
+    Some(replicas).filter(|replicas| !replicas.is_empty())
+}
+
+/// Whether a deletion was refused as one of a secret with replicas is, among others. Which of the two codes that is, AWS
+/// does not document; moto has the second one.
+fn keeps_replicas(error: &DeleteSecretError) -> bool {
+    error.is_invalid_request_exception() || error.is_invalid_parameter_exception()
 }
 
 fn named(name: &str, version: Option<String>) -> Result<VersionId, SecretError> {

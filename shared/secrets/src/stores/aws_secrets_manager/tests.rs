@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use keyturn_ambient::{Env, SystemClock};
+use keyturn_ambient::{Clock, Env, SystemClock};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -68,9 +68,11 @@ fn environment(more: &[(&str, &str)]) -> Arc<dyn Env> {
 fn store(answer: impl Fn(&Ask) -> Answer + Send + Sync + 'static) -> (AwsSecretsManager, Service) {
     let service = Service { answer: Arc::new(answer), calls: Arc::default() };
     let http = keyturn_http::client().unwrap();
-    let config = keyturn_http::aws::sdk_config(&*environment(&[]), &http, "SECRETS_MANAGER");
-    let config = Config::from(&config).to_builder().http_client(service.clone()).build();
-    (AwsSecretsManager::with_config(config), service)
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let aws = Aws::of_stores(&environment(&[]), &http, &clock);
+    let config = Config::from(&aws.sdk_config("SECRETS_MANAGER"));
+    let config = config.to_builder().http_client(service.clone()).build();
+    (AwsSecretsManager::with_config(aws, config), service)
 }
 
 fn refusal(code: &str) -> String {
@@ -323,9 +325,13 @@ async fn a_server_that_is_not_there_is_unavailable() {
 
 #[tokio::test]
 async fn missing_settings_are_an_operator_s_work() {
-    for (missing, said) in [("AWS_REGION", "Missing Region"), ("AWS_SECRET_ACCESS_KEY", "credentials")] {
-        let error = real(&[(missing, "")]).get("a", &Stage::Current).await.unwrap_err();
-        assert_eq!(class(&error), Class::Denied, "{missing}: {error:?}");
+    for (setting, value, said) in [
+        ("AWS_REGION", "", "Missing Region"),
+        ("AWS_SECRET_ACCESS_KEY", "", "AWS_ACCESS_KEY_ID is not set, and no other AWS credentials are"),
+        ("KEYTURN_AWS_EXTERNAL_ID", "x", "KEYTURN_AWS_EXTERNAL_ID needs a role: KEYTURN_AWS_ROLE_NAME"),
+    ] {
+        let error = real(&[(setting, value)]).get("a", &Stage::Current).await.unwrap_err();
+        assert_eq!(class(&error), Class::Denied, "{setting}: {error:?}");
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(said), "{cause}");
     }

@@ -241,6 +241,7 @@ async fn what_is_made_is_described_tagged_and_encrypted() {
         description: Some("for tests".to_owned()),
         tags: [("k".to_owned(), "v".to_owned())].into(),
         kms_key: Some("alias/mine".to_owned()),
+        replica_regions: vec!["eu-west-2".to_owned(), "us-east-1".to_owned()],
     };
     assert_eq!(store.write("a", &"x".into(), &about).await.unwrap(), id());
     let mut body = sent(&service, "CreateSecret");
@@ -249,6 +250,7 @@ async fn what_is_made_is_described_tagged_and_encrypted() {
     let expected = json!({
         "Name": "a", "SecretString": "x", "Description": "for tests", "KmsKeyId": "alias/mine",
         "Tags": [{"Key": "k", "Value": "v"}],
+        "AddReplicaRegions": [{"Region": "eu-west-2"}, {"Region": "us-east-1"}],
     });
     assert_eq!(body, expected);
 }
@@ -284,6 +286,37 @@ async fn deletion_leaves_the_name_free_and_may_be_repeated() {
     gone.remove("a").await.unwrap();
     let (denied, _) = store(|_| refused("AccessDeniedException"));
     assert_eq!(class(&denied.remove("a").await.unwrap_err()), Class::Denied);
+}
+
+#[tokio::test]
+async fn copies_are_taken_away_before_a_deletion_that_they_hinder() {
+    for (code, copies) in [
+        ("InvalidRequestException", json!([{"Region": "eu-west-2", "Status": "InSync"}])),
+        ("InvalidParameterException", json!([{"Region": "eu-west-2", "Status": "InSync"}])),
+        ("InvalidRequestException", json!([])),
+    ] {
+        let has_copies = copies != json!([]);
+        let hindered = Mutex::new(true);
+        let (store, service) = store(move |(operation, _)| match operation.as_str() {
+            "DeleteSecret" if *hindered.lock().unwrap() => refused(code),
+            "DescribeSecret" => ok(&json!({"Name": "a", "ReplicationStatus": copies})),
+            "RemoveRegionsFromReplication" => {
+                *hindered.lock().unwrap() = false;
+                ok(&json!({}))
+            }
+            _ => ok(&json!({"Name": "a"})),
+        });
+        let removed = store.remove("a").await;
+        if has_copies {
+            removed.unwrap();
+            let sent = sent(&service, "RemoveRegionsFromReplication");
+            assert_eq!(sent, json!({"SecretId": "a", "RemoveReplicaRegions": ["eu-west-2"]}));
+            assert_eq!(operations(&service).last().unwrap(), "DeleteSecret");
+        } else {
+            assert_eq!(class(&removed.unwrap_err()), Class::NotFound);
+            assert_eq!(operations(&service), ["DeleteSecret", "DescribeSecret"]);
+        }
+    }
 }
 
 #[tokio::test]
