@@ -1,9 +1,11 @@
 //! The stores there are: one file each, one line each in the list below.
 
 mod answers;
+mod aws_kms;
 mod aws_secrets_manager;
 mod environment;
 mod file;
+mod once;
 mod vault;
 
 use std::fmt;
@@ -13,6 +15,7 @@ use keyturn_ambient::{Clock, Env};
 
 use crate::{SecretStore, StagedStore};
 
+pub use aws_kms::AwsKms;
 pub use aws_secrets_manager::AwsSecretsManager;
 pub use environment::Environment;
 pub use file::Files;
@@ -34,6 +37,7 @@ type Constructor = fn(&Surroundings) -> Arc<dyn SecretStore>;
 
 /// Every store: its scheme and how it is built.
 static STORES: &[(&str, Constructor)] = &[
+    (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
@@ -155,6 +159,6 @@ mod tests {
         let mine: Arc<dyn SecretStore> = Arc::new(Files::new());
         let stores = stores.with(Arc::clone(&mine));
         assert!(Arc::ptr_eq(stores.find("file").unwrap(), &mine));
-        assert_eq!(format!("{stores:?}"), r#"["aws-secretsmanager", "env", "vault", "file"]"#);
+        assert_eq!(format!("{stores:?}"), r#"["aws-kms", "aws-secretsmanager", "env", "vault", "file"]"#);
     }
 }

@@ -6,10 +6,13 @@ use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use keyturn_ambient::SystemClock;
 use keyturn_config::SecretRef;
 use keyturn_secrets::stores::{Surroundings, open_staged};
 use keyturn_secrets::{About, CacheSettings, CredentialCache, SecretError, Stage, Stores, VersionId};
+use keyturn_tests::fake::{Answer, Fake, Mishap};
 use keyturn_tests::moto::{Moto, REGION};
 use keyturn_tests::openbao::{OpenBao, ROOT};
 use secrecy::SecretString;
@@ -144,5 +147,99 @@ async fn no_failure_to_read_or_write_in_vault_shows_a_value() {
     let address = format!("http://user:{CANARY}@localhost");
     let unset = open_staged("vault", &surroundings(&[("HCP_VAULT_ADDR", &address)])).unwrap();
     shown.push_str(&words(&unset.describe(&format!("{prefix}one")).await.unwrap_err()));
+    shows_nothing(&shown);
+}
+
+/// What a store says when it reads.
+async fn read(scheme: &str, found: &Surroundings, name: &str) -> String {
+    let stores = Stores::new(Arc::clone(&found.env), &found.http, Arc::clone(&found.clock));
+    match stores.find(scheme).unwrap().get(name, &Stage::Current).await {
+        Ok(secret) => format!("{secret:?} {secret:#?}"),
+        Err(error) => words(&error),
+    }
+}
+
+#[tokio::test]
+async fn no_failure_to_decrypt_with_aws_kms_shows_a_value() {
+    let moto = Moto::start().await;
+    let ciphertext = moto.encrypt(CANARY, &json!({})).await;
+    let found = surroundings(&[
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", CANARY),
+        ("AWS_ENDPOINT_URL_KMS", &moto.url()),
+        ("KEY", &ciphertext),
+        ("PLAIN", CANARY),
+        ("PLAIN_BASE64", &STANDARD.encode(CANARY)),
+    ]);
+    let mut shown = read("aws-kms", &found, "env/KEY").await;
+    assert!(shown.contains("[redacted]"), "{shown}");
+    for name in ["env/PLAIN", "env/PLAIN_BASE64", "env/UNSET"] {
+        shown.push_str(&read("aws-kms", &found, name).await);
+    }
+    let binary = STANDARD.encode([CANARY.as_bytes(), &[0xff]].concat());
+    for (status, body) in [
+        (400, json!({"__type": CANARY, "message": CANARY})),
+        (400, json!({"__type": "AccessDeniedException", "message": CANARY})),
+        (500, json!({"error": CANARY})),
+        (200, json!({"Plaintext": CANARY})),
+        (200, json!({"Plaintext": [STANDARD.encode(CANARY)]})),
+        (200, json!({"Plaintext": binary})),
+        (200, json!({"Plaintext": "", "KeyId": CANARY})),
+    ] {
+        moto.fail(Some(Mishap::Status(status, body)));
+        let said = read("aws-kms", &found, "env/KEY").await;
+        assert!(!said.contains("[redacted]"), "{said}");
+        shown.push_str(&said);
+    }
+    shows_nothing(&shown);
+    assert!(!shown.contains(&STANDARD.encode(CANARY)), "{shown}");
+}
+
+#[tokio::test]
+async fn no_failure_to_become_a_role_of_aws_shows_a_token_or_a_key() {
+    let role = "<RoleArn>r</RoleArn>";
+    let credentials = |secret: &str, ends: &str| {
+        format!(
+            "<R><AssumeRoleResult><Credentials><AccessKeyId>A</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
+             <SessionToken>{secret}</SessionToken><Expiration>{ends}</Expiration></Credentials></AssumeRoleResult></R>"
+        )
+    };
+    let refusal =
+        |code: &str| format!("<E>{role}<Error><Code>{code}</Code><Message>{CANARY}</Message></Error></E>");
+    let mut shown = String::from("[redacted]");
+    for (status, body) in [
+        (403, refusal("AccessDenied")),
+        (400, refusal(CANARY)),
+        (400, CANARY.to_owned()),
+        (200, CANARY.to_owned()),
+        (200, credentials(CANARY, CANARY)),
+        (200, credentials(CANARY, "2001-01-01T00:00:00Z")),
+        // A session that is none for the store's service, and one that cannot stand in a header.
+        (200, credentials(CANARY, "2099-01-01T00:00:00Z")),
+        (200, credentials(&format!("{CANARY}\n{CANARY}"), "2099-01-01T00:00:00Z")),
+    ] {
+        let fake = Fake::start(move |asked| match asked.header("x-amz-target") {
+            "" => Answer::text(status, body.clone()),
+            _ => Answer::json(400, &json!({"__type": "UnrecognizedClientException"})),
+        })
+        .await;
+        let url = fake.url();
+        let own = [("AWS_REGION", REGION), ("AWS_ENDPOINT_URL", &*url), ("KEY", "AQICAHh0"), ("JWT", CANARY)];
+        let key =
+            [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", CANARY), ("AWS_SESSION_TOKEN", CANARY)];
+        let role = ("KEYTURN_AWS_ROLE_NAME", "arn:aws:iam::210987654321:role/r");
+        let token = ("KEYTURN_AWS_WEB_IDENTITY_TOKEN", "oidc/env/JWT");
+        let agent = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*url);
+        let bearer = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", CANARY);
+        for more in [&[&key[..], &[role]].concat()[..], &[role, token], &[agent, bearer]] {
+            let found = surroundings(&[&own[..], more].concat());
+            for (scheme, name) in [("aws-kms", "env/KEY"), ("aws-secretsmanager", "a")] {
+                let said = read(scheme, &found, name).await;
+                assert!(!said.contains("[redacted]"), "{said}");
+                shown.push_str(&said);
+            }
+        }
+    }
     shows_nothing(&shown);
 }
