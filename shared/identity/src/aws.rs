@@ -20,6 +20,7 @@
 
 mod answers;
 mod container;
+mod presign;
 mod provider;
 mod settings;
 mod sign;
@@ -27,6 +28,7 @@ mod sts;
 mod web_identity;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 use jiff::Timestamp;
@@ -39,6 +41,7 @@ use secrecy::SecretString;
 use crate::{Granted, IdentityError, Renewed};
 pub use answers::passes;
 use container::Container;
+pub use presign::presign;
 pub use sign::{sign, signed_headers};
 use web_identity::WebIdentity;
 
@@ -184,7 +187,11 @@ impl Aws {
     }
 
     /// The access key, and how long it is good for.
-    async fn granted(&self) -> Result<Granted<AccessKey>, IdentityError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Aws::access_key`].
+    pub async fn granted(&self) -> Result<Granted<AccessKey>, IdentityError> {
         let inner = &*self.0;
         match &inner.source {
             Source::Wrong(error) => Err(error.clone()),
@@ -227,7 +234,20 @@ impl Aws {
     ///
     /// [`IdentityError`]; it is `Denied` where the account has not enabled outbound identity federation.
     pub async fn web_identity_token(&self, audience: &str) -> Result<SecretString, IdentityError> {
-        sts::web_identity_token(self, audience).await
+        self.web_identity_token_lasting(audience, sts::TOKEN_LASTS).await
+    }
+
+    /// The same, good for as long as is said, a minute to an hour: for a service whose own token does not outlive it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aws::web_identity_token`].
+    pub async fn web_identity_token_lasting(
+        &self,
+        audience: &str,
+        lasts: Duration,
+    ) -> Result<SecretString, IdentityError> {
+        sts::web_identity_token(self, audience, lasts).await
     }
 
     /// The time.

@@ -1,5 +1,7 @@
 //! The operations of STS that are needed.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use keyturn_http::call::{Call, Service};
 use reqwest::{Method, Url};
@@ -11,8 +13,8 @@ use super::{AWS, AccessKey, Aws, Role, sign};
 use crate::{Granted, IdentityError};
 
 const VERSION: (&str, &str) = ("Version", "2011-06-15");
-/// How long the token is good for, in seconds: it is exchanged at once.
-const TOKEN_SECONDS: &str = "300";
+/// How long the token is good for where nobody says: it is exchanged at once.
+pub(super) const TOKEN_LASTS: Duration = Duration::from_secs(300);
 
 /// Where the global endpoint is at home (<https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html>).
 const HOME: &str = "us-east-1";
@@ -76,7 +78,11 @@ pub(super) async fn assume_role_with_web_identity(
 /// of botocore's service model (`sts/2011-06-15`): a list of audiences, 60 to 3600 seconds, `RS256` or `ES384`; of the
 /// errors, `OutboundWebIdentityFederationDisabledException`, `SessionDurationEscalationException` (our own session ends
 /// before the token would) and `JWTPayloadSizeExceededException`, none passes by itself.
-pub(super) async fn web_identity_token(by: &Aws, audience: &str) -> Result<SecretString, IdentityError> {
+pub(super) async fn web_identity_token(
+    by: &Aws,
+    audience: &str,
+    lasts: Duration,
+) -> Result<SecretString, IdentityError> {
     #[derive(Deserialize)]
     struct Response {
         #[serde(rename = "GetWebIdentityTokenResult")]
@@ -87,11 +93,12 @@ pub(super) async fn web_identity_token(by: &Aws, audience: &str) -> Result<Secre
         #[serde(rename = "WebIdentityToken")]
         token: SecretString,
     }
+    let seconds = lasts.as_secs().to_string();
     let fields = [
         ("Action", "GetWebIdentityToken"),
         VERSION,
         ("Audience.member.1", audience),
-        ("DurationSeconds", TOKEN_SECONDS),
+        ("DurationSeconds", &*seconds),
         ("SigningAlgorithm", "RS256"),
     ];
     Ok(signed::<Response>(by, None, &fields).await?.result.token)
