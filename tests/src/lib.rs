@@ -10,6 +10,7 @@
 //! | [`moto`] | AWS Secrets Manager, KMS and STS (moto), with a count of calls |
 //! | [`openbao`] | Vault (OpenBao) |
 //! | [`fake`] | a service made up by a test |
+//! | [`federation`] | AWS's STS and the token endpoints of workload identity federation |
 //! | [`faults`] | proxies that fail a program at one chosen call |
 //! | [`invocations`] | Lambda's Invoke API, for services that call functions |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
@@ -34,6 +35,7 @@ pub mod dynamo;
 pub mod environment;
 pub mod fake;
 pub mod faults;
+pub mod federation;
 pub mod gateway;
 pub mod http;
 pub mod invocations;

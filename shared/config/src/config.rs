@@ -94,7 +94,10 @@ impl Config {
     /// Every secret that the deployments and the master key refer to, each once, in the order of the file.
     #[must_use]
     pub fn references(&self) -> Vec<SecretRef> {
-        let secrets = self.deployments.iter().flat_map(|deployment| deployment.secrets.values());
+        let secrets = self
+            .deployments
+            .iter()
+            .flat_map(|deployment| deployment.secrets.values().chain(deployment.fallback_api_key.as_ref()));
         let mut references: Vec<SecretRef> = Vec::new();
         for reference in secrets.chain(&self.general.master_key).filter_map(Value::reference) {
             if !references.contains(reference) {

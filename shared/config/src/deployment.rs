@@ -7,6 +7,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::error::{ConfigError, Warning, shown};
+use crate::federation;
 use crate::model_info::{ModelInfo, OTHER_PRICE};
 use crate::nearest::nearest;
 use crate::section::{Field, Section};
@@ -28,8 +29,10 @@ pub struct Deployment {
     pub custom_llm_provider: Option<String>,
     /// The endpoint, `http` or `https`, without trailing slash, user, query or fragment.
     pub api_base: Option<String>,
-    /// The secret-bearing `litellm_params`, by name.
+    /// The secret-bearing `litellm_params`, by name. That of a federated credential stands where the provider reads it.
     pub secrets: BTreeMap<String, Value>,
+    /// The key that serves when no token of a federated credential can be had.
+    pub fallback_api_key: Option<Value>,
     /// The further `litellm_params`, scalars as text; the provider decides what it takes.
     pub params: BTreeMap<String, String>,
     /// The time limit of a request.
@@ -66,7 +69,7 @@ const ENTRY: Table = Table {
 #[rustfmt::skip]
 const SECRETS: &[&str] = &[
     "api_key", "azure_ad_token", "client_secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
-    "aws_web_identity_token", "vertex_credentials",
+    "aws_web_identity_token", "vertex_credentials", "auth_token", "fallback_api_key",
 ];
 
 #[rustfmt::skip]
@@ -75,7 +78,9 @@ const PARAMS: Table = Table {
         "model", "custom_llm_provider", "api_base", "timeout", "stream_timeout", "num_retries", "max_retries", "weight",
         "rpm", "tpm", "drop_params", "mock_response", "input_cost_per_token", "output_cost_per_token",
         "api_key", "azure_ad_token", "client_secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
-        "aws_web_identity_token", "vertex_credentials",
+        "aws_web_identity_token", "vertex_credentials", "auth_token", "fallback_api_key",
+        "identity_provider_id", "service_account_id", "federation_rule_id", "organization_id", "workspace_id",
+        "federation_policy_id", "aws_region_name",
     ],
     ignored: &[
         ("Keyturn logs one line a request and never a body", &["litellm_trace_id", "no-log"]),
@@ -190,6 +195,7 @@ impl Deployment {
                 deployment.params.insert(name, field.scalar()?);
             }
         }
+        federation::wire(&mut deployment)?;
         Ok(deployment)
     }
 
@@ -271,6 +277,7 @@ impl fmt::Debug for Deployment {
             .field("custom_llm_provider", &self.custom_llm_provider)
             .field("api_base", &self.api_base)
             .field("secrets", &self.secrets)
+            .field("fallback_api_key", &self.fallback_api_key)
             .field("params", &params)
             .field("timeout", &self.timeout)
             .field("stream_timeout", &self.stream_timeout)
@@ -283,6 +290,12 @@ impl fmt::Debug for Deployment {
             .field("info", &self.info)
             .finish()
     }
+}
+
+/// Whether a name is one of those that [`PARAMS`] reads.
+#[cfg(test)]
+pub(crate) fn knows(name: &str) -> bool {
+    PARAMS.supported.contains(&name)
 }
 
 #[cfg(test)]

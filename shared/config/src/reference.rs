@@ -50,7 +50,7 @@ pub enum RefError {
 }
 
 /// The stores that can be written as an explicit reference in a secret-bearing field.
-const SCHEMES: &[&str] = &["aws-secretsmanager", "env", "file", "vault"];
+const SCHEMES: &[&str] = &["aws-secretsmanager", "env", "federation", "file", "vault"];
 
 /// Schemes of stores that are easy to expect here. Taken for literal keys they would be sent to a provider.
 const UNSUPPORTED_SCHEMES: &[&str] = &[

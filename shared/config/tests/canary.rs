@@ -49,6 +49,7 @@ fn in_every_field_that_bears_a_secret() {
         "aws_web_identity_token",
         "vertex_credentials",
         "another_token",
+        "fallback_api_key",
     ] {
         for form in forms() {
             silent(&format!(

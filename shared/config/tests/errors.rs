@@ -377,3 +377,77 @@ fn of_litellm_and_router_settings() {
     ];
     check(&cases, with);
 }
+
+#[test]
+fn of_federation() {
+    let anthropic = "federation_rule_id: fdrl_1, organization_id: org-1";
+    let cases = [
+        ("openai/a", "api_key: federation", "identity_provider_id is missing: federation needs it"),
+        (
+            "openai/a",
+            "api_key: federation, identity_provider_id: a, service_account_id: 'b/c'",
+            "service_account_id is no id: letters, digits, and . _ - are",
+        ),
+        (
+            "openai/a",
+            "api_key: federation, identity_provider_id: a, service_account_id: b, workspace_id: c",
+            "workspace_id is no id of openai's federation",
+        ),
+        ("openai/a", "identity_provider_id: a", "identity_provider_id is for `api_key: federation` only"),
+        (
+            "openai/a",
+            "api_key: sk-1, fallback_api_key: sk-2",
+            "fallback_api_key is for `api_key: federation` only",
+        ),
+        (
+            "anthropic/a",
+            &format!("api_key: federation, {anthropic}, fallback_api_key: federation"),
+            "fallback_api_key must be another credential than the one that it stands in for",
+        ),
+        (
+            "anthropic/a",
+            &format!("api_key: federation, {anthropic}, auth_token: sk-1"),
+            "auth_token stands beside federation: leave one of them out",
+        ),
+        (
+            "azure/a",
+            "api_key: federation",
+            "api_key federation is for openai/, anthropic/, openrouter/ and bedrock/ models",
+        ),
+        (
+            "a",
+            "api_key: federation",
+            "api_key federation is for openai/, anthropic/, openrouter/ and bedrock/ models",
+        ),
+        (
+            "azure/a",
+            "azure_ad_token: federation",
+            "azure_ad_token cannot be federation: write api_key: federation",
+        ),
+        ("openai/a", "api_key: 'federation:openrouter'", "api_key lacks federation_policy_id"),
+        (
+            "openai/a",
+            "api_key: 'federation:openrouter/federation_policy_id=a'",
+            "api_key is for another provider than the model's",
+        ),
+        (
+            "bedrock/a",
+            "api_key: 'federation:bedrock?stage=AWSPREVIOUS'",
+            "api_key names a field or a stage, which federation does not have",
+        ),
+        (
+            "openrouter/a",
+            "api_key: 'federation:openrouter/federation_policy_id=a', federation_policy_id: a",
+            "federation_policy_id has to stand in the reference of api_key, or not at all",
+        ),
+        (
+            "openai/a",
+            "api_key: 'federation:nonesuch/a=b'",
+            "api_key names no service that has federation: expected openai, anthropic, openrouter or bedrock",
+        ),
+    ];
+    for (model, fields, expected) in cases {
+        let file = format!("model_list: [{{model_name: a, litellm_params: {{model: {model}, {fields}}}}}]");
+        assert_eq!(error(&file), format!("model_list[0].litellm_params.{expected}"), "{fields}");
+    }
+}

@@ -458,3 +458,62 @@ fn the_sample_needs_no_account() {
     let references: Vec<String> = config.references().iter().map(ToString::to_string).collect();
     assert_eq!(references, ["env:OPENAI_API_KEY", "env:ANTHROPIC_API_KEY"]);
 }
+
+#[test]
+fn federation_stands_for_a_reference_where_the_provider_reads_it() {
+    let ids = "federation_rule_id: fdrl_1, organization_id: org-1";
+    for (model, fields, field, reference) in [
+        (
+            "openai/a",
+            "api_key: federation, identity_provider_id: a, service_account_id: b",
+            "api_key",
+            "federation:openai/identity_provider_id=a,service_account_id=b",
+        ),
+        (
+            "anthropic/a",
+            &format!("api_key: federation, {ids}"),
+            "auth_token",
+            "federation:anthropic/federation_rule_id=fdrl_1,organization_id=org-1",
+        ),
+        (
+            "a, custom_llm_provider: anthropic",
+            &format!("auth_token: federation, {ids}, workspace_id: default"),
+            "auth_token",
+            "federation:anthropic/federation_rule_id=fdrl_1,organization_id=org-1,workspace_id=default",
+        ),
+        (
+            "openrouter/a/b",
+            "api_key: federation, federation_policy_id: 4b2f",
+            "api_key",
+            "federation:openrouter/federation_policy_id=4b2f",
+        ),
+        ("bedrock/a", "api_key: federation", "api_key", "federation:bedrock"),
+        (
+            "bedrock/a",
+            "api_key: federation, aws_region_name: eu-west-1",
+            "api_key",
+            "federation:bedrock/aws_region_name=eu-west-1",
+        ),
+        // In another provider's format.
+        (
+            "openai/a",
+            "api_key: 'federation:openrouter/federation_policy_id=4b2f', api_base: 'https://openrouter.ai/api/v1'",
+            "api_key",
+            "federation:openrouter/federation_policy_id=4b2f",
+        ),
+    ] {
+        let config = parse(&format!(
+            "model_list: [{{model_name: a, litellm_params: {{model: {model}, {fields}, fallback_api_key: 'env:KEY'}}}}]"
+        ));
+        let deployment = &config.deployments[0];
+        let secrets: Vec<_> =
+            deployment.secrets.iter().map(|(name, value)| (name.as_str(), shown(value))).collect();
+        assert_eq!(secrets, [(field, reference.to_owned())], "{fields}");
+        assert_eq!(deployment.fallback_api_key.as_ref().map(shown).unwrap(), "env:KEY");
+        // Where a Bedrock deployment is, is not the credential's alone.
+        let region = fields.contains("aws_region_name").then_some("aws_region_name");
+        let params: Vec<_> = deployment.params.keys().map(String::as_str).collect();
+        assert_eq!(params, region.into_iter().collect::<Vec<_>>(), "{fields}");
+        assert_eq!(config.references().len(), 2);
+    }
+}

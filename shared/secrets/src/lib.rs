@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
 //! | `env` | an environment variable | – |
+//! | `federation` | tokens of OpenAI, Anthropic, OpenRouter and Bedrock for who we are | `KEYTURN_FEDERATION_*`, and who we are to AWS |
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
 //!

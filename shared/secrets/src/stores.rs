@@ -4,6 +4,7 @@ mod answers;
 mod aws_kms;
 mod aws_secrets_manager;
 mod environment;
+mod federation;
 mod file;
 mod once;
 mod vault;
@@ -18,6 +19,7 @@ use crate::{SecretStore, StagedStore};
 pub use aws_kms::AwsKms;
 pub use aws_secrets_manager::AwsSecretsManager;
 pub use environment::Environment;
+pub use federation::Federation;
 pub use file::Files;
 pub use vault::HashiCorpVault;
 
@@ -40,6 +42,7 @@ static STORES: &[(&str, Constructor)] = &[
     (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
+    (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
@@ -159,6 +162,8 @@ mod tests {
         let mine: Arc<dyn SecretStore> = Arc::new(Files::new());
         let stores = stores.with(Arc::clone(&mine));
         assert!(Arc::ptr_eq(stores.find("file").unwrap(), &mine));
-        assert_eq!(format!("{stores:?}"), r#"["aws-kms", "aws-secretsmanager", "env", "vault", "file"]"#);
+        let schemes: Vec<&str> =
+            STORES.iter().map(|(scheme, _)| *scheme).filter(|name| *name != "file").collect();
+        assert_eq!(format!("{stores:?}"), format!("{:?}", [&schemes[..], &["file"]].concat()));
     }
 }

@@ -13,6 +13,7 @@ use keyturn_config::SecretRef;
 use keyturn_secrets::stores::{Surroundings, open_staged};
 use keyturn_secrets::{About, CacheSettings, CredentialCache, SecretError, Stage, Stores, VersionId};
 use keyturn_tests::fake::{Answer, Fake, Mishap};
+use keyturn_tests::federation::Federation;
 use keyturn_tests::moto::{Moto, REGION};
 use keyturn_tests::openbao::{OpenBao, ROOT};
 use secrecy::SecretString;
@@ -241,5 +242,49 @@ async fn no_failure_to_become_a_role_of_aws_shows_a_token_or_a_key() {
             }
         }
     }
+    shows_nothing(&shown);
+}
+
+#[tokio::test]
+async fn no_failure_of_federation_shows_who_we_are_or_a_token() {
+    let services = Federation::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token").to_string_lossy().into_owned();
+    std::fs::write(&file, format!("eyJ.{CANARY}.sig")).unwrap();
+    let own = services.environment();
+    let mut own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    own.push(("KEYTURN_FEDERATION_OPENAI_TOKEN_FILE", &file));
+    let openai = "openai/identity_provider_id=a,service_account_id=b";
+    let openrouter = "openrouter/federation_policy_id=a";
+    let read = async |more: &[(&str, &str)], name: &str| {
+        let found = surroundings(&[own.as_slice(), more].concat());
+        let stores = Stores::new(found.env, &found.http, found.clock);
+        stores.find("federation").unwrap().get(name, &Stage::Current).await
+    };
+    services.put("a", CANARY);
+    let secret = read(&[], openrouter).await.unwrap();
+    assert_eq!(secret.value.expose(), CANARY);
+    let mut shown = format!("{secret:?} {secret:#?} {}", secret.version);
+    // The endpoint repeats in its refusal what it was sent.
+    shown.push_str(&words(&read(&[], openai).await.unwrap_err()));
+    let address = format!("https://user:{CANARY}@localhost");
+    shown.push_str(&words(
+        &read(&[("KEYTURN_FEDERATION_OPENROUTER_URL", &address)], openrouter).await.unwrap_err(),
+    ));
+    shown
+        .push_str(&words(&read(&[("KEYTURN_FEDERATION_TOKEN_FILE", CANARY)], openrouter).await.unwrap_err()));
+    for (status, answer) in [
+        (200, json!({"access_token": CANARY})),
+        (200, json!({"access_token": [CANARY], "expires_in": CANARY})),
+        (400, json!({"error": CANARY, "error_description": CANARY})),
+        (500, json!({"error": {"code": format!("eyJ.{CANARY}.sig")}})),
+        (302, json!({"location": CANARY})),
+    ] {
+        services.fail(Some(Mishap::Status(status, answer)));
+        // The file's token was sent, so that no name of an error is repeated that has anything of it.
+        shown.push_str(&words(&read(&[], openai).await.unwrap_err()));
+    }
+    let bedrock = read(&[("AWS_SECRET_ACCESS_KEY", CANARY), ("AWS_SESSION_TOKEN", CANARY)], "bedrock").await;
+    write!(shown, "{bedrock:?} {:?}", read(&[("AWS_REGION", "")], "bedrock").await).unwrap();
     shows_nothing(&shown);
 }

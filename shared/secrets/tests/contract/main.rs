@@ -1,10 +1,12 @@
-//! What every store promises, asked of each: AWS Secrets Manager, KMS and Vault by real servers, the environment, files.
+//! What every store promises, asked of each: by real servers where there are any, else by made-up ones that hold it to
+//! its service's documentation.
 #![cfg(test)]
 
 mod aws_kms;
 mod aws_secrets_manager;
 mod environment;
 mod faults;
+mod federation;
 mod files;
 mod promises;
 mod vault;
