@@ -4,6 +4,10 @@
 //! A refused credential is refreshed once and the request replayed once; then the previous version is tried,
 //! because a provider may learn of a new key later than we do; then it is 502. Until the first byte has gone to
 //! the client nothing is lost by trying again.
+//!
+//! A federated credential may have a key that stands in for it: it serves when no token can be had, because none is held
+//! that serves, or because the one that is held is refused and the exchange for another fails. It does not serve where
+//! the provider refuses every token: that is its word on who we are.
 
 use std::time::Duration;
 
@@ -80,6 +84,8 @@ pub(crate) enum UpstreamAnswer {
 pub(crate) struct Held {
     pub(crate) credential: Credential,
     versions: Vec<(SecretRef, VersionId)>,
+    /// Whether it stands in for another.
+    stands_in: bool,
 }
 
 impl Held {
@@ -108,7 +114,7 @@ impl Gateway {
         };
         let mut refused_versions = vec![refused.versions.clone()];
         for source in [Source::Refreshed(&refused), Source::Previous] {
-            let Some(held) = self.other(deployment, source).await else { continue };
+            let Some(held) = self.other(deployment, &refused, source).await else { continue };
             if refused_versions.contains(&held.versions) {
                 continue;
             }
@@ -134,24 +140,49 @@ impl Gateway {
         Ok(reached(HeaderMap::new(), answer, &Held::default(), false))
     }
 
-    /// The credential as the cache has it.
+    /// The credential as the cache has it, or the one that stands in for it.
     pub(crate) async fn credential(&self, deployment: &Deployment) -> Result<Held, SecretError> {
-        Ok(self.gather(deployment, Source::Current).await?.unwrap_or_default())
+        match self.gather(&deployment.secrets, Source::Current).await {
+            Ok(held) => Ok(held.unwrap_or_default()),
+            Err(error) => self.stand_in(deployment, error).await,
+        }
     }
 
-    /// Another version of a refused credential; `None` when there is none to try.
-    async fn other(&self, deployment: &Deployment, source: Source<'_>) -> Option<Held> {
-        let held = self.gather(deployment, source).await.unwrap_or_else(|error| {
+    /// The credential that stands in for one that cannot be had; the error why not, if there is none.
+    async fn stand_in(&self, deployment: &Deployment, error: SecretError) -> Result<Held, SecretError> {
+        if deployment.fallback.is_empty() {
+            return Err(error);
+        }
+        let detail = format!("deployment {}: {}", deployment.id, with_causes(&error));
+        self.warn("no token, fallback_api_key serves", &detail);
+        let held = self.gather(&deployment.fallback, Source::Current).await?.unwrap_or_default();
+        Ok(Held { stands_in: true, ..held })
+    }
+
+    /// Another version of a refused credential, or what stands in for it; `None` when there is none to try.
+    async fn other(&self, deployment: &Deployment, refused: &Held, source: Source<'_>) -> Option<Held> {
+        let fields = if refused.stands_in { &deployment.fallback } else { &deployment.secrets };
+        let held = match (self.gather(fields, source).await, source) {
+            (Err(error), Source::Refreshed(_)) if !refused.stands_in => {
+                self.stand_in(deployment, error).await.map(Some)
+            }
+            (held, _) => held,
+        };
+        let held = held.unwrap_or_else(|error| {
             self.no_secret(&error);
             None
         });
-        held.filter(|held| !held.versions.is_empty())
+        held.filter(|held| held.stands_in || !held.versions.is_empty())
     }
 
-    /// The secret fields of a deployment; `None` when the source has one of them not.
-    async fn gather(&self, deployment: &Deployment, source: Source<'_>) -> Result<Option<Held>, SecretError> {
+    /// Secret fields; `None` when the source has one of them not.
+    async fn gather(
+        &self,
+        fields: &[(&'static str, Value)],
+        source: Source<'_>,
+    ) -> Result<Option<Held>, SecretError> {
         let mut held = Held::default();
-        for (field, value) in &deployment.secrets {
+        for (field, value) in fields {
             let reference = match value {
                 Value::Literal(secret) => {
                     held = held.with(field, secret);

@@ -27,6 +27,8 @@ pub(crate) struct Deployment {
     target: Target,
     /// The secret fields that the provider reads.
     pub(crate) secrets: Vec<(&'static str, Value)>,
+    /// Those that stand in for them when they cannot be had; empty: nothing does.
+    pub(crate) fallback: Vec<(&'static str, Value)>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) stream_timeout: Option<Duration>,
     pub(crate) num_retries: Option<u32>,
@@ -74,6 +76,7 @@ impl Deployment {
             group: entry.model_name,
             provider,
             secrets,
+            fallback: entry.fallback_api_key.map(|key| ("api_key", key)).into_iter().collect(),
             timeout: entry.timeout,
             stream_timeout: entry.stream_timeout,
             num_retries: entry.num_retries,
@@ -130,9 +133,10 @@ impl Deployment {
         self.mock_response.is_some() || self.provider.surfaces().contains(&surface)
     }
 
-    /// The secrets to read before the first request.
+    /// The secrets to read before the first request. One that stands in is among them: that it cannot be read should
+    /// not be learnt on the day that it is needed.
     pub(crate) fn references(&self) -> impl Iterator<Item = &SecretRef> {
-        self.secrets.iter().filter_map(|(_, value)| match value {
+        self.secrets.iter().chain(&self.fallback).filter_map(|(_, value)| match value {
             Value::Reference(reference) => Some(reference),
             Value::Literal(_) => None,
         })
@@ -198,21 +202,25 @@ fn resolve(entry: &keyturn_config::Deployment) -> Result<(&'static dyn Provider,
     listed.map(|provider| (provider, entry.model.clone())).ok_or_else(unknown)
 }
 
-/// The secret fields of an entry. A field that is absent falls back to the variable that LiteLLM reads, except
-/// when the entry names another endpoint: the default credential is not for that one.
+/// The secret fields of an entry. If it has none, they fall back to the variables that LiteLLM reads, except when it
+/// names another endpoint: the default credential is not for that one.
 fn secrets(
     provider: &dyn Provider,
     entry: &keyturn_config::Deployment,
     lookup: &Lookup,
 ) -> Result<Vec<(&'static str, Value)>, LoadError> {
     let mut secrets = Vec::new();
-    for field in provider.credential_fields() {
+    let fields = provider.credential_fields();
+    let by_default = entry.api_base.is_none()
+        && entry.mock_response.is_none()
+        && !fields.iter().any(|field| entry.secrets.contains_key(field.name));
+    for field in fields {
         if let Some(value) = entry.secrets.get(field.name) {
             secrets.push((field.name, value.clone()));
-        } else if entry.api_base.is_none() && entry.mock_response.is_none() {
-            let value = lookup.secret(field.default_env).map_err(|_| LoadError::DefaultCredential {
+        } else if let Some(variable) = field.default_env.filter(|_| by_default) {
+            let value = lookup.secret(variable).map_err(|_| LoadError::DefaultCredential {
                 model_name: entry.model_name.clone(),
-                variable: field.default_env,
+                variable,
             })?;
             secrets.push((field.name, value));
         }

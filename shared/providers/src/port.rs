@@ -101,8 +101,8 @@ impl fmt::Debug for Credential {
 pub struct CredentialField {
     /// Its name in `litellm_params`.
     pub name: &'static str,
-    /// The environment variable that LiteLLM reads when the field is absent.
-    pub default_env: &'static str,
+    /// The environment variable that LiteLLM reads when the deployment gives none of its provider's fields.
+    pub default_env: Option<&'static str>,
 }
 
 /// A whole answer, in the client's format.

@@ -1,7 +1,7 @@
 //! Anthropic's Messages API.
 //!
-//! - Authentication: `x-api-key: <api_key>`, or `Authorization: Bearer` for an OAuth access token
-//!   (`sk-ant-oat…`); `anthropic-version`.
+//! - Authentication: `x-api-key: <api_key>`, or `Authorization: Bearer <auth_token>` and the beta that such tokens
+//!   need; the same for an `api_key` that is an OAuth access token (`sk-ant-oat…`). `anthropic-version`.
 //! - URL: `https://api.anthropic.com/v1/messages`, or `api_base` with or without `/v1` or `/v1/messages`.
 //! - Chat completions are translated both ways. Messages are passed on, `model` spliced, with the client's
 //!   `anthropic-version` and `anthropic-beta`.
@@ -38,7 +38,9 @@ const BETA: &str = "anthropic-beta";
 /// The API version that the translation is written for.
 const DEFAULT_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// The beta that an OAuth access token needs.
-const OAUTH_BETA: HeaderValue = HeaderValue::from_static("oauth-2025-04-20");
+const OAUTH_BETA: &str = "oauth-2025-04-20";
+/// What LiteLLM reads in the place of an absent key.
+const DEFAULT_KEY: &str = "ANTHROPIC_API_KEY";
 
 /// The provider.
 #[derive(Debug)]
@@ -51,14 +53,24 @@ fn root(target: &Target) -> &str {
 }
 
 fn authorise(headers: &mut HeaderMap, credential: &Credential) -> Result<(), ProviderError> {
-    let key = credential.get("api_key").ok_or(ProviderError::Misconfigured("api_key is missing"))?;
-    if key.expose_secret().starts_with("sk-ant-oat") {
-        headers.insert(AUTHORIZATION, upstream::secret_header("Bearer ", key)?);
-        headers.append(BETA, OAUTH_BETA);
-    } else {
-        headers.insert("x-api-key", upstream::secret_header("", key)?);
+    let key = credential.get("api_key");
+    let access_token = key.filter(|key| key.expose_secret().starts_with("sk-ant-oat"));
+    match (credential.get("auth_token").or(access_token), key) {
+        (Some(token), _) => {
+            headers.insert(AUTHORIZATION, upstream::secret_header("Bearer ", token)?);
+            if !headers.get_all(BETA).iter().any(|betas| names(betas, OAUTH_BETA)) {
+                headers.append(BETA, HeaderValue::from_static(OAUTH_BETA));
+            }
+        }
+        (None, Some(key)) => _ = headers.insert("x-api-key", upstream::secret_header("", key)?),
+        (None, None) => return Err(ProviderError::Misconfigured("api_key is missing")),
     }
     Ok(())
+}
+
+/// Whether a list of betas, with commas between, has this one.
+fn names(betas: &HeaderValue, beta: &str) -> bool {
+    betas.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == beta.as_bytes())
 }
 
 impl Provider for Anthropic {
@@ -71,7 +83,10 @@ impl Provider for Anthropic {
     }
 
     fn credential_fields(&self) -> &'static [CredentialField] {
-        &[CredentialField { name: "api_key", default_env: "ANTHROPIC_API_KEY" }]
+        &[
+            CredentialField { name: "api_key", default_env: Some(DEFAULT_KEY) },
+            CredentialField { name: "auth_token", default_env: None },
+        ]
     }
 
     fn params(&self) -> &'static [&'static str] {

@@ -62,7 +62,7 @@ impl Provider for OpenAi {
     }
 
     fn credential_fields(&self) -> &'static [CredentialField] {
-        &[CredentialField { name: "api_key", default_env: "OPENAI_API_KEY" }]
+        &[CredentialField { name: "api_key", default_env: Some("OPENAI_API_KEY") }]
     }
 
     fn params(&self) -> &'static [&'static str] {

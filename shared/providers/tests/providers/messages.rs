@@ -54,6 +54,32 @@ fn a_request_passes_with_the_clients_version() {
 }
 
 #[test]
+fn a_token_goes_as_a_bearer_with_its_beta_once() {
+    let token = || Credential::new().with("auth_token", "token-1".into());
+    let mut request = Request::messages();
+    let sent = provider("anthropic").request(&request.call(), &token()).unwrap();
+    assert_eq!(sent.headers()["authorization"], "Bearer token-1");
+    assert!(sent.headers()["authorization"].is_sensitive() && sent.headers().get("x-api-key").is_none());
+    assert_eq!(sent.headers()["anthropic-beta"], "oauth-2025-04-20");
+    for (betas, expected) in [
+        ("one, oauth-2025-04-20", vec!["one, oauth-2025-04-20"]),
+        ("oauth-2025-04-20b", vec!["oauth-2025-04-20b", "oauth-2025-04-20"]),
+    ] {
+        request.headers.insert("anthropic-beta", HeaderValue::from_static(betas));
+        let sent = provider("anthropic").request(&request.call(), &token()).unwrap();
+        assert_eq!(sent.headers().get_all("anthropic-beta").iter().collect::<Vec<_>>(), expected);
+    }
+    // It wins over a key.
+    let both = token().with("api_key", "sk-ant-1".into());
+    let verify = provider("anthropic").verify(&request.target, &both, 0).unwrap();
+    assert_eq!(verify.headers()["authorization"], "Bearer token-1");
+    assert_eq!(verify.headers()["anthropic-beta"], "oauth-2025-04-20");
+    assert!(verify.headers().get("x-api-key").is_none());
+    let error = provider("anthropic").request(&request.call(), &Credential::new()).unwrap_err();
+    assert_eq!(error, ProviderError::Misconfigured("api_key is missing"));
+}
+
+#[test]
 fn a_key_that_no_header_can_carry() {
     for bad in ["", "sk-ant\n", "sk-ant-oat\r\nx: 1"] {
         let error = provider("anthropic").request(&Request::messages().call(), &key(bad)).unwrap_err();
