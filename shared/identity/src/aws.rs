@@ -177,6 +177,12 @@ impl Aws {
         self.0.region.as_deref()
     }
 
+    /// Whether there is an identity at all: one of the sources is set.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !matches!(self.0.source, Source::None)
+    }
+
     /// The access key to sign with.
     ///
     /// # Errors

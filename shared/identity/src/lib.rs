@@ -4,11 +4,13 @@
 //! | module | who we are to |
 //! |---|---|
 //! | [`aws`] | AWS: the function's role, a role that it assumes; and the token that says so to others |
+//! | [`entra`] | Azure: an application, or a managed identity |
 //!
 //! Everything here ends by itself and is replaced before it does ([`Renewed`]): at a call, since a Lambda function is
 //! frozen between two of them and no timer runs.
 
 pub mod aws;
+pub mod entra;
 mod error;
 mod renewed;
 
