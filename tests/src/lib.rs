@@ -11,6 +11,7 @@
 //! | [`openbao`] | Vault (OpenBao) |
 //! | [`fake`] | a service made up by a test |
 //! | [`federation`] | AWS's STS and the token endpoints of workload identity federation |
+//! | [`azure`] | Azure Key Vault and its logins, by the documented protocol |
 //! | [`faults`] | proxies that fail a program at one chosen call |
 //! | [`invocations`] | Lambda's Invoke API, for services that call functions |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
@@ -30,6 +31,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+pub mod azure;
 pub mod binaries;
 pub mod dynamo;
 pub mod environment;

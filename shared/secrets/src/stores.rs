@@ -3,6 +3,7 @@
 mod answers;
 mod aws_kms;
 mod aws_secrets_manager;
+mod azure_key_vault;
 mod environment;
 mod federation;
 mod file;
@@ -18,6 +19,7 @@ use crate::{SecretStore, StagedStore};
 
 pub use aws_kms::AwsKms;
 pub use aws_secrets_manager::AwsSecretsManager;
+pub use azure_key_vault::AzureKeyVault;
 pub use environment::Environment;
 pub use federation::Federation;
 pub use file::Files;
@@ -41,6 +43,7 @@ type Constructor = fn(&Surroundings) -> Arc<dyn SecretStore>;
 static STORES: &[(&str, Constructor)] = &[
     (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
+    (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
@@ -53,6 +56,7 @@ type StagedConstructor = fn(&Surroundings) -> Arc<dyn StagedStore>;
 /// Every store that writes. It is a list of its own, so that what only reads does not hold the code that writes.
 static STAGED_STORES: &[(&str, StagedConstructor)] = &[
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
+    (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
 

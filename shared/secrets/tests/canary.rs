@@ -12,6 +12,7 @@ use keyturn_ambient::SystemClock;
 use keyturn_config::SecretRef;
 use keyturn_secrets::stores::{Surroundings, open_staged};
 use keyturn_secrets::{About, CacheSettings, CredentialCache, SecretError, Stage, Stores, VersionId};
+use keyturn_tests::azure::Azure;
 use keyturn_tests::fake::{Answer, Fake, Mishap};
 use keyturn_tests::federation::Federation;
 use keyturn_tests::moto::{Moto, REGION};
@@ -286,5 +287,41 @@ async fn no_failure_of_federation_shows_who_we_are_or_a_token() {
     }
     let bedrock = read(&[("AWS_SECRET_ACCESS_KEY", CANARY), ("AWS_SESSION_TOKEN", CANARY)], "bedrock").await;
     write!(shown, "{bedrock:?} {:?}", read(&[("AWS_REGION", "")], "bedrock").await).unwrap();
+    shows_nothing(&shown);
+}
+
+#[tokio::test]
+async fn no_failure_to_read_or_write_in_azure_shows_a_value() {
+    let azure = Azure::start().await;
+    let variables = azure.variables();
+    let with = |more: &[(&'static str, &'static str)]| {
+        let own = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all: HashMap<&str, &str> = own.chain(more.iter().copied()).collect();
+        surroundings(&all.into_iter().collect::<Vec<_>>())
+    };
+    let found = with(&[]);
+    let mut shown = shown_by("azure-keyvault", &found, "canary-").await;
+    let store = open_staged("azure-keyvault", &found).unwrap();
+    // Services that repeat what they were sent.
+    for body in [
+        json!({"error": {"code": "Forbidden", "message": CANARY, "innererror": {"code": "X", "message": CANARY}}}),
+        json!({"error": {"code": ["x", CANARY], "innererror": {"code": format!("it is {CANARY}")}}}),
+        json!({"id": CANARY, "value": [CANARY]}),
+    ] {
+        for status in [200, 400, 403, 404, 409, 500] {
+            azure.vault.fail(Some(Mishap::Status(status, body.clone())));
+            let written = store.write("canary-one", &CANARY.into(), &About::default()).await;
+            shown.push_str(&words(&written.unwrap_err()));
+        }
+    }
+    azure.vault.fail(None);
+    // Who we are: the login repeats the wrong secret in its description.
+    let refused = open_staged("azure-keyvault", &with(&[("AZURE_CLIENT_SECRET", CANARY)])).unwrap();
+    shown.push_str(&words(&refused.describe("canary-one").await.unwrap_err()));
+    let address = "https://user:canary-4f1d9b@localhost";
+    for variable in ["AZURE_KEY_VAULT_URI", "AZURE_AUTHORITY_HOST"] {
+        let unset = open_staged("azure-keyvault", &with(&[(variable, address)])).unwrap();
+        shown.push_str(&words(&unset.describe("canary-one").await.unwrap_err()));
+    }
     shows_nothing(&shown);
 }

@@ -4,6 +4,7 @@
 
 mod aws_kms;
 mod aws_secrets_manager;
+mod azure_key_vault;
 mod environment;
 mod faults;
 mod federation;
