@@ -12,6 +12,7 @@
 //! | [`fake`] | a service made up by a test |
 //! | [`federation`] | AWS's STS and the token endpoints of workload identity federation |
 //! | [`azure`] | Azure Key Vault and its logins, by the documented protocol |
+//! | [`google`] | Google's token services, Secret Manager and Cloud KMS, made up |
 //! | [`faults`] | proxies that fail a program at one chosen call |
 //! | [`invocations`] | Lambda's Invoke API, for services that call functions |
 //! | [`dynamo`] | DynamoDB (dynoxide), with a count of calls |
@@ -39,6 +40,7 @@ pub mod fake;
 pub mod faults;
 pub mod federation;
 pub mod gateway;
+pub mod google;
 pub mod http;
 pub mod invocations;
 pub mod moto;

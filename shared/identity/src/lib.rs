@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`aws`] | AWS: the function's role, a role that it assumes; and the token that says so to others |
 //! | [`entra`] | Azure: an application, or a managed identity |
+//! | [`google`] | Google: a service account, by its key, by the machine or by federation; or a person |
 //!
 //! Everything here ends by itself and is replaced before it does ([`Renewed`]): at a call, since a Lambda function is
 //! frozen between two of them and no timer runs.
@@ -12,6 +13,7 @@
 pub mod aws;
 pub mod entra;
 mod error;
+pub mod google;
 mod renewed;
 
 pub use error::IdentityError;
