@@ -10,9 +10,11 @@
 //! | `env` | an environment variable | – |
 //! | `federation` | tokens of OpenAI, Anthropic, OpenRouter and Bedrock for who we are | `KEYTURN_FEDERATION_*`, and who we are to AWS |
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
+//! | `google-secretmanager` | Google Secret Manager | `GOOGLE_SECRET_MANAGER_PROJECT_ID`, and Google's identity |
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
 //!
-//! AWS Secrets Manager and Vault can be written too: they are [`StagedStore`]s, opened by [`stores::open_staged`].
+//! AWS Secrets Manager, Google Secret Manager and Vault can be written too: they are [`StagedStore`]s, opened by
+//! [`stores::open_staged`].
 
 mod cache;
 mod document;

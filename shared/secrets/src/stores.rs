@@ -7,6 +7,8 @@ mod azure_key_vault;
 mod environment;
 mod federation;
 mod file;
+mod google;
+mod google_secret_manager;
 mod once;
 mod vault;
 
@@ -23,6 +25,7 @@ pub use azure_key_vault::AzureKeyVault;
 pub use environment::Environment;
 pub use federation::Federation;
 pub use file::Files;
+pub use google_secret_manager::GoogleSecretManager;
 pub use vault::HashiCorpVault;
 
 /// What a store is built from.
@@ -47,6 +50,7 @@ static STORES: &[(&str, Constructor)] = &[
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
+    (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
 
@@ -57,6 +61,7 @@ type StagedConstructor = fn(&Surroundings) -> Arc<dyn StagedStore>;
 static STAGED_STORES: &[(&str, StagedConstructor)] = &[
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
+    (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
 

@@ -9,5 +9,6 @@ mod environment;
 mod faults;
 mod federation;
 mod files;
+mod google_secret_manager;
 mod promises;
 mod vault;
