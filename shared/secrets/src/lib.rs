@@ -10,6 +10,7 @@
 //! | `env` | an environment variable | – |
 //! | `federation` | tokens of OpenAI, Anthropic, OpenRouter and Bedrock for who we are | `KEYTURN_FEDERATION_*`, and who we are to AWS |
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
+//! | `google-kms` | a ciphertext in an environment variable or in the reference, decrypted by Google Cloud KMS | `GOOGLE_KMS_RESOURCE_NAME`, and Google's identity (`keyturn_identity::google`) |
 //! | `google-secretmanager` | Google Secret Manager | `GOOGLE_SECRET_MANAGER_PROJECT_ID`, and Google's identity |
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
 //!

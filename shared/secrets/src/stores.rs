@@ -4,10 +4,12 @@ mod answers;
 mod aws_kms;
 mod aws_secrets_manager;
 mod azure_key_vault;
+mod decrypted_once;
 mod environment;
 mod federation;
 mod file;
 mod google;
+mod google_kms;
 mod google_secret_manager;
 mod once;
 mod vault;
@@ -25,6 +27,7 @@ pub use azure_key_vault::AzureKeyVault;
 pub use environment::Environment;
 pub use federation::Federation;
 pub use file::Files;
+pub use google_kms::GoogleKms;
 pub use google_secret_manager::GoogleSecretManager;
 pub use vault::HashiCorpVault;
 
@@ -50,6 +53,7 @@ static STORES: &[(&str, Constructor)] = &[
     (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
+    (GoogleKms::SCHEME, |found| Arc::new(GoogleKms::new(found))),
     (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];

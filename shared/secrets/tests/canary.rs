@@ -15,6 +15,8 @@ use keyturn_secrets::{About, CacheSettings, CredentialCache, SecretError, Stage,
 use keyturn_tests::azure::Azure;
 use keyturn_tests::fake::{Answer, Fake, Mishap};
 use keyturn_tests::federation::Federation;
+use keyturn_tests::google::Google;
+use keyturn_tests::google::keys::KEY;
 use keyturn_tests::moto::{Moto, REGION};
 use keyturn_tests::openbao::{OpenBao, ROOT};
 use secrecy::SecretString;
@@ -322,6 +324,60 @@ async fn no_failure_to_read_or_write_in_azure_shows_a_value() {
     for variable in ["AZURE_KEY_VAULT_URI", "AZURE_AUTHORITY_HOST"] {
         let unset = open_staged("azure-keyvault", &with(&[(variable, address)])).unwrap();
         shown.push_str(&words(&unset.describe("canary-one").await.unwrap_err()));
+    shows_nothing(&shown);
+}
+
+/// What the server answers repeats what it was sent, and its access tokens hold the canary too.
+#[tokio::test]
+async fn no_failure_at_google_shows_a_value() {
+    let google = Google::start().await;
+    let ciphertext = google.keys().encrypt(&[CANARY.as_bytes(), b"\xFF"].concat(), b"");
+    let literal: String = ciphertext.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let literal = format!("b'{literal}'");
+    let mut variables: Vec<(String, String)> = google.variables();
+    for (name, value) in [("GOOGLE_KMS_RESOURCE_NAME", KEY), ("BAD", CANARY), ("NO_TEXT", &literal)] {
+        variables.push((name.to_owned(), value.to_owned()));
+    }
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let found = surroundings(&variables);
+    let mut shown = shown_by("google-secretmanager", &found, "").await;
+    let stores = Stores::new(Arc::clone(&found.env), &found.http, Arc::clone(&found.clock));
+    let (secrets, keys) = (stores.find("google-secretmanager").unwrap(), stores.find("google-kms").unwrap());
+    for name in ["env/BAD", "env/NO_TEXT", "env/NONE"] {
+        shown.push_str(&words(&keys.get(name, &Stage::Current).await.unwrap_err()));
+    }
+    google.secrets().add("projects/project-1/secrets/bad", &[CANARY.as_bytes(), b"\xFF"].concat());
+    shown.push_str(&words(&secrets.get("bad", &Stage::Current).await.unwrap_err()));
+    let annotations = json!({"keyturn": format!("{{\"current\": \"{CANARY}\"}}")});
+    google
+        .secrets()
+        .secret("projects/project-1/secrets/one")
+        .fields
+        .insert("annotations".to_owned(), annotations);
+    let staged = open_staged("google-secretmanager", &found).unwrap();
+    shown.push_str(&words(&staged.describe("one").await.unwrap_err()));
+    for (status, body) in [
+        (200, json!({"name": CANARY, "payload": {"data": CANARY}})),
+        (200, json!({"name": "a/versions/1", "payload": {"data": format!("{CANARY}%")}})),
+        (200, json!({"plaintext": format!("{CANARY}%"), "plaintextCrc32c": CANARY})),
+        (400, json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": CANARY}})),
+        (401, json!({"error": {"code": 401, "status": "UNAUTHENTICATED", "message": CANARY}})),
+        (403, json!({"error": {"code": 403, "message": CANARY, "details": [CANARY]}})),
+    ] {
+        google.fail(Some(Mishap::Status(status, body)));
+        shown.push_str(&words(&secrets.get("one", &Stage::Current).await.unwrap_err()));
+        shown.push_str(&words(&keys.get("env/NO_TEXT", &Stage::Current).await.unwrap_err()));
+    }
+    google.fail(None);
+    let key =
+        json!({"type": "service_account", "private_key": CANARY, "client_email": "x", "token_uri": CANARY});
+    let mut variables = variables;
+    let key = key.to_string();
+    for credentials in [key.as_str(), "{\"type\": \"canary-4f1d9b\"}", "/nonexistent/canary-4f1d9b"] {
+        variables.push(("GCS_PATH_SERVICE_ACCOUNT", credentials));
+        let store = open_staged("google-secretmanager", &surroundings(&variables)).unwrap();
+        shown.push_str(&words(&store.describe("project-1/one").await.unwrap_err()));
     }
     shows_nothing(&shown);
 }

@@ -9,6 +9,7 @@ mod environment;
 mod faults;
 mod federation;
 mod files;
+mod google_kms;
 mod google_secret_manager;
 mod promises;
 mod vault;
