@@ -180,7 +180,7 @@ impl Aws {
     /// Whether there is an identity at all: one of the sources is set.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        !matches!(self.0.source, Source::None)
+        !matches!(self.0.source, Source::Wrong(_))
     }
 
     /// The access key to sign with.

@@ -95,20 +95,6 @@ pub enum SecretError {
 }
 
 impl SecretError {
-    /// The same of another reference that it is about too.
-    #[must_use]
-    pub(crate) fn of(self, other: &str) -> Self {
-        let reference = other.to_owned();
-        match self {
-            Self::NotFound { cause, .. } => Self::NotFound { reference, cause },
-            Self::Denied { cause, .. } => Self::Denied { reference, cause },
-            Self::Unavailable { cause, .. } => Self::Unavailable { reference, cause },
-            Self::Conflict { cause, .. } => Self::Conflict { reference, cause },
-            Self::Malformed { cause, .. } => Self::Malformed { reference, cause },
-            Self::UnknownScheme { scheme, .. } => Self::UnknownScheme { reference, scheme },
-        }
-    }
-
     /// Nothing by this reference.
     #[must_use]
     pub fn not_found(reference: impl Into<String>, cause: &str) -> Self {

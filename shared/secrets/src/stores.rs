@@ -11,7 +11,6 @@ mod file;
 mod google;
 mod google_kms;
 mod google_secret_manager;
-mod once;
 mod vault;
 
 use std::fmt;

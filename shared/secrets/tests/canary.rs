@@ -324,6 +324,7 @@ async fn no_failure_to_read_or_write_in_azure_shows_a_value() {
     for variable in ["AZURE_KEY_VAULT_URI", "AZURE_AUTHORITY_HOST"] {
         let unset = open_staged("azure-keyvault", &with(&[(variable, address)])).unwrap();
         shown.push_str(&words(&unset.describe("canary-one").await.unwrap_err()));
+    }
     shows_nothing(&shown);
 }
 

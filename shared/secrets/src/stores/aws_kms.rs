@@ -29,7 +29,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::FutureExt;
 use keyturn_ambient::Env;
 use keyturn_http::call::Answer;
 use keyturn_identity::IdentityError;
@@ -42,7 +41,7 @@ use serde_json::Value;
 use super::Surroundings;
 use super::answers::{answer, unidentified};
 use super::aws_secrets_manager::region_of;
-use super::once::Once;
+use super::decrypted_once::DecryptedOnce;
 use crate::{Secret, SecretError, SecretStore, SecretValue, Stage, VersionId};
 
 /// What LiteLLM puts in front of a ciphertext.
@@ -63,7 +62,7 @@ const NO_KEY: [&str; 4] = [
 pub struct AwsKms {
     env: Arc<dyn Env>,
     aws: Aws,
-    known: Once,
+    known: DecryptedOnce,
 }
 
 impl AwsKms {
@@ -76,7 +75,7 @@ impl AwsKms {
         let aws = Aws::of_stores(&found.env, &found.http, &found.clock);
         let key = found.env.var(KEY_ID).unwrap_or_default();
         let aws = region_of(&key).map_or(aws.clone(), |region| aws.in_region(region));
-        Self { env: Arc::clone(&found.env), aws, known: Once::default() }
+        Self { env: Arc::clone(&found.env), aws, known: DecryptedOnce::default() }
     }
 
     /// The ciphertext that `name` names, in base64 without whitespace.
@@ -138,15 +137,9 @@ impl SecretStore for AwsKms {
             return Err(SecretError::not_found(reference, "ciphertexts have no stages"));
         }
         let ciphertext = self.ciphertext(&reference, name)?;
-        let read = || match self.ask(&ciphertext).map(|ask| serde_json::to_vec(&ask)) {
-            Ok(Ok(ask)) => decrypt(self.aws.clone(), reference.clone(), ask).boxed(),
-            Ok(Err(_)) => std::future::ready(Err(SecretError::malformed(&*reference, "no JSON"))).boxed(),
-            Err(problem) => std::future::ready(Err(SecretError::denied(&*reference, problem))).boxed(),
-        };
-        // Another reference may have begun the read.
-        let value = self.known.get(&ciphertext, read).await.map_err(|error| error.of(&reference))?;
-        let version = VersionId::of_value(value.expose());
-        Ok(Secret::new(value, version))
+        let ask = self.ask(&ciphertext).map_err(|problem| SecretError::denied(&*reference, problem))?;
+        let ask = serde_json::to_vec(&ask).map_err(|_| SecretError::malformed(&*reference, "no JSON"))?;
+        self.known.get(ciphertext.as_bytes(), || decrypt(&self.aws, &reference, ask)).await
     }
 }
 
@@ -159,8 +152,8 @@ fn reference(name: &str) -> String {
     }
 }
 
-async fn decrypt(aws: Aws, reference: String, ask: Vec<u8>) -> Result<SecretValue, SecretError> {
-    let unidentified = |error| unidentified(&reference, &error);
+async fn decrypt(aws: &Aws, reference: &str, ask: Vec<u8>) -> Result<Secret, SecretError> {
+    let unidentified = |error| unidentified(reference, &error);
     let service = aws.service("kms", "KMS").map_err(unidentified)?;
     let region =
         aws.region().ok_or_else(|| unidentified(IdentityError::setting("AWS_REGION", "is not set")))?;
@@ -169,9 +162,11 @@ async fn decrypt(aws: Aws, reference: String, ask: Vec<u8>) -> Result<SecretValu
         let key = aws.access_key().await.map_err(unidentified)?;
         let call = service.call(Method::POST, &[]).body("application/x-amz-json-1.1", ask.clone());
         let call = call.header("x-amz-target", "TrentService.Decrypt");
-        let answer = answer(&reference, sign(call, &key, "kms", region, aws.now())).await?;
+        let answer = answer(reference, sign(call, &key, "kms", region, aws.now())).await?;
         if answer.status().is_success() {
-            return value(&reference, &answer);
+            let value = value(reference, &answer)?;
+            let version = VersionId::of_value(value.expose());
+            return Ok(Secret::new(value, version));
         }
         let code = code(&answer);
         // A session may end before its time.
@@ -179,7 +174,7 @@ async fn decrypt(aws: Aws, reference: String, ask: Vec<u8>) -> Result<SecretValu
             may_repeat = false;
             continue;
         }
-        return Err(refusal(&reference, &answer, &code));
+        return Err(refusal(reference, &answer, &code));
     }
 }
 
