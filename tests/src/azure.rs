@@ -204,6 +204,7 @@ impl State {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a server has the machine's time")]
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
@@ -227,7 +228,7 @@ fn fields(text: &str) -> BTreeMap<String, String> {
             decoded.push(match byte {
                 b'+' => b' ',
                 b'%' => {
-                    let digits = [bytes.next(), bytes.next()].map(|digit| digit.unwrap_or_default());
+                    let digits = [bytes.next(), bytes.next()].map(Option::unwrap_or_default);
                     let digits = String::from_utf8_lossy(&digits).into_owned();
                     u8::from_str_radix(&digits, 16).unwrap_or(b'?')
                 }

@@ -20,6 +20,7 @@ mod api;
 mod pending;
 mod place;
 mod staged;
+mod writes;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, Weak};
