@@ -17,6 +17,7 @@ use crate::SecretError;
 
 /// The most bytes of a value.
 const LONGEST_VALUE: usize = 25_600;
+
 /// A new version.
 #[derive(Serialize)]
 struct Set<'a> {
