@@ -139,7 +139,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error as Google's services write it, with a message that repeats what is secret.
+/// An error as Google's services write it. Messages may repeat what was sent.
 #[must_use]
 pub fn error(code: u16, status: &str, message: &str) -> Answer {
     Answer::json(code, &json!({"error": {"code": code, "message": message, "status": status}}))
