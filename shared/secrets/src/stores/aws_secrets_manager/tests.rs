@@ -314,6 +314,21 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_sts_that_accepts_and_says_nothing_is_unavailable_within_the_time_of_a_call() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let store = real(&[
+        ("AWS_ENDPOINT_URL_STS", &url),
+        ("KEYTURN_AWS_ROLE_NAME", "arn:aws:iam::210987654321:role/r"),
+    ]);
+    let began = tokio::time::Instant::now();
+    let error = store.get("a", &Stage::Current).await.unwrap_err();
+    assert_eq!(class(&error), Class::Unavailable);
+    assert!(began.elapsed().as_secs() <= 8, "{:?}", began.elapsed());
+    drop(listener);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_not_there_is_unavailable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
