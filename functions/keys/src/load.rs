@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, Settings};
+use keyturn_config::{ConfigError, Settings};
 use keyturn_entry::Door;
 use keyturn_entry::log::Log;
 use keyturn_entry::setup::{self, SetupError};
@@ -54,20 +54,26 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
     let settings = Settings::from_env(env.as_ref())?;
     let place = settings.key_store.clone().ok_or(LoadError::NoKeyStore)?;
     let http = keyturn_http::client_through_proxy(env.as_ref())?;
-    let stores = Stores::new(Arc::clone(&env), &http, Arc::clone(&clock));
-    let secrets = CredentialCache::new(stores, Arc::clone(&clock), CacheSettings::default());
+    let secrets = |env: &Arc<dyn Env>| {
+        let stores = Stores::new(Arc::clone(env), &http, Arc::clone(&clock));
+        CredentialCache::new(stores, Arc::clone(&clock), CacheSettings::default())
+    };
     let config = match env.var("KEYTURN_CONFIG") {
         None => None,
         Some(_) => {
-            Some(Config::parse(&setup::configuration(&settings.config, &secrets).await?, env.as_ref())?)
+            let text = setup::configuration(&settings.config, &secrets(&env)).await?;
+            Some(setup::parsed(&text, env.as_ref())?)
         }
     };
     let master_key = match &config {
         Some(config) => settings.master_key(config),
         None => settings.master_key.as_ref(),
     };
-    let master_key = setup::master_key(master_key, &secrets).await?;
+    let master_key = master_key.cloned();
     let general = config.map(|config| config.general).unwrap_or_default();
+    // What the configuration says of stores holds from here on; the key store is another thing.
+    let stores_env = general.stores_env(&env);
+    let master_key = setup::master_key(master_key.as_ref(), &secrets(&stores_env)).await?;
     let key_header = general.litellm_key_header_name.map(|name| name.parse::<HeaderName>()).transpose();
     let key_header = key_header.map_err(|_| LoadError::KeyHeader)?;
     let found = Surroundings { env: &env, http: &http, clock: &clock };
@@ -75,7 +81,8 @@ pub async fn load(env: Arc<dyn Env>, clock: Arc<dyn Clock>, sink: fn(&[u8])) -> 
     let kept = match &general.stored_keys {
         None => None,
         Some(settings) => {
-            let found = keyturn_kept::Surroundings { env, http: http.clone(), clock: Arc::clone(&clock) };
+            let (http, clock) = (http.clone(), Arc::clone(&clock));
+            let found = keyturn_kept::Surroundings { env: stores_env, http, clock };
             Some(keyturn_kept::open(settings, &place, &found)?)
         }
     };

@@ -31,18 +31,18 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
     let virtual_key = first_run::virtual_key(&arguments.data_dir, &manager).await?;
     let master_key = first_run::master_key(&arguments.data_dir)?;
 
-    let found = Surroundings { env: Arc::clone(&env), http: http.clone(), clock: Arc::clone(&clock) };
     let options = Options {
         env,
         clock: Arc::clone(&clock),
         sink: stderr,
-        http,
+        http: http.clone(),
         config: Some(arguments.config.clone()),
         keys: Some(Arc::clone(&keys) as _),
         key_cache: None,
         master_key: Some(master_key),
     };
     let gateway = Gateway::load(options).await?;
+    let found = Surroundings { env: gateway.stores_env(), http, clock };
     // The first key is there as long as the data directory, and nowhere else.
     let name = format!("local:{}", KeyHash::of(&virtual_key));
     let api = management(&gateway, Arc::clone(&keys) as _, &name, &found)?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keyturn_ambient::Env;
 use keyturn_config::{Lookup, SecretRef, Value};
 use keyturn_providers::{Price, Provider, Surface, Target, Usage, prices};
 
@@ -57,12 +58,13 @@ impl Deployment {
     pub(crate) fn new(
         entry: keyturn_config::Deployment,
         lookup: &Lookup,
+        env: &dyn Env,
         drop_params: bool,
     ) -> Result<Self, LoadError> {
         let (provider, model) = resolve(&entry)?;
         let fields: Vec<&str> = provider.credential_fields().iter().map(|field| field.name).collect();
         entry.accept(provider.params(), &fields)?;
-        let secrets = secrets(provider, &entry, lookup)?;
+        let secrets = secrets(provider, &entry, lookup, env)?;
         Ok(Self {
             target: Target {
                 model,
@@ -208,6 +210,7 @@ fn secrets(
     provider: &dyn Provider,
     entry: &keyturn_config::Deployment,
     lookup: &Lookup,
+    env: &dyn Env,
 ) -> Result<Vec<(&'static str, Value)>, LoadError> {
     let mut secrets = Vec::new();
     let fields = provider.credential_fields();
@@ -218,7 +221,7 @@ fn secrets(
         if let Some(value) = entry.secrets.get(field.name) {
             secrets.push((field.name, value.clone()));
         } else if let Some(variable) = field.default_env.filter(|_| by_default) {
-            let value = lookup.secret(variable).map_err(|_| LoadError::DefaultCredential {
+            let value = lookup.secret(variable, env).map_err(|_| LoadError::DefaultCredential {
                 model_name: entry.model_name.clone(),
                 variable,
             })?;

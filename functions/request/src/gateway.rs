@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys};
+use keyturn_config::{ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys};
 use keyturn_entry::log::{Level, Log, with_causes};
 use keyturn_entry::setup::{self, SetupError};
 use keyturn_entry::{Door, Presented};
@@ -139,6 +139,7 @@ pub struct Gateway {
     stream_timeout: Option<Duration>,
     default_master_key: bool,
     stored_keys: Option<StoredKeys>,
+    stores_env: Arc<dyn Env>,
     pub(crate) response_mode: ResponseMode,
 }
 
@@ -163,12 +164,17 @@ impl Gateway {
             hard_ttl: settings.credential_hard_ttl,
             ..CacheSettings::default()
         };
-        let stores = Stores::new(Arc::clone(&env), &http, Arc::clone(&clock));
-        let credentials = CredentialCache::new(stores, Arc::clone(&clock), cache_settings);
-        let text = setup::configuration(&source, &credentials).await?;
-        let config = Config::parse(&text, env.as_ref())
-            .map_err(|source_error| LoadError::Config { place: place(&source), source: source_error })?;
-        drop(text);
+        let credentials = |env: &Arc<dyn Env>| {
+            let stores = Stores::new(Arc::clone(env), &http, Arc::clone(&clock));
+            CredentialCache::new(stores, Arc::clone(&clock), cache_settings)
+        };
+        let text = setup::configuration(&source, &credentials(&env)).await?;
+        let wrong =
+            |error: ConfigError| LoadError::Config { place: place(&source), source: error.in_file(&text) };
+        let config = setup::parsed(&text, env.as_ref()).map_err(wrong)?;
+        // What the configuration says of stores holds from here on; the key store is another thing.
+        let stores_env = config.general.stores_env(&env);
+        let credentials = credentials(&stores_env);
         let configured = settings.master_key(&config).cloned();
         for warning in &config.warnings {
             log.write(
@@ -183,9 +189,14 @@ impl Gateway {
             .deployments
             .into_iter()
             .map(|entry| {
-                Deployment::new(entry, &config.general.lookup, config.litellm.drop_params).map(Arc::new)
+                let lookup = &config.general.lookup;
+                Deployment::new(entry, lookup, env.as_ref(), config.litellm.drop_params).map(Arc::new)
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| match error {
+                LoadError::Settings(error) => wrong(error),
+                other => other,
+            })?;
         let keys = match (keys, &settings.key_store) {
             (Some(keys), _) => Some(keys),
             (None, Some(setting)) => {
@@ -252,6 +263,7 @@ impl Gateway {
             stream_timeout: router.stream_timeout,
             default_master_key,
             stored_keys: config.general.stored_keys,
+            stores_env,
             response_mode: settings.response_mode,
         }))
     }
@@ -272,6 +284,12 @@ impl Gateway {
     #[must_use]
     pub fn stored_keys(&self) -> Option<&StoredKeys> {
         self.stored_keys.as_ref()
+    }
+
+    /// The environment that secret stores are built from.
+    #[must_use]
+    pub fn stores_env(&self) -> Arc<dyn Env> {
+        Arc::clone(&self.stores_env)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -179,7 +179,7 @@ mod tests {
             weight,
             ..keyturn_config::Deployment::default()
         };
-        Arc::new(Deployment::new(entry, &Lookup::default(), false).unwrap())
+        Arc::new(Deployment::new(entry, &Lookup::default(), &HashMap::new(), false).unwrap())
     }
 
     fn router(deployments: &[Arc<Deployment>]) -> Router {

@@ -10,6 +10,7 @@
 use keyturn_config::SecretRef;
 use keyturn_rotation::Step;
 use keyturn_secrets::VersionId;
+use keyturn_secrets::stores::staged_schemes;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -62,7 +63,9 @@ pub enum NotAnEvent {
     #[error("the event's action is none of rotate, retire, keys")]
     Action,
     /// No reference.
-    #[error("the event's secret is missing, or no reference such as vault:secret/providers#OPENAI_API_KEY")]
+    #[error(
+        "the event's secret is missing, or no reference such as vault:secret/providers#OPENAI_API_KEY to a store that can be written"
+    )]
     Secret,
 }
 
@@ -94,11 +97,14 @@ impl Event {
         let secret = match event.get("secret") {
             None | Some(Value::Null) => None,
             Some(text) => {
-                // Of a known store only: what comes before the colon would be told as the store's name.
                 let explicit = |text| SecretRef::explicit(text).ok().flatten();
                 let reference = text.as_str().and_then(explicit);
-                // A rotation makes versions: a stage of a former one makes no sense.
-                Some(reference.filter(|found| found.stage.is_none()).ok_or(NotAnEvent::Secret)?)
+                // A rotation makes versions: a stage of a former one makes no sense. Without its store, it may be a
+                // key that only begins like a reference, and must not be told.
+                let fits = |found: &SecretRef| {
+                    found.stage.is_none() && staged_schemes().contains(&found.scheme.as_str())
+                };
+                Some(reference.filter(fits).ok_or(NotAnEvent::Secret)?)
             }
         };
         match event.get("action").map(Value::as_str) {
@@ -154,6 +160,8 @@ mod tests {
             (json!({"action": "rotate"}), NotAnEvent::Secret),
             (json!({"action": "rotate", "secret": "sk-1"}), NotAnEvent::Secret),
             (json!({"action": "rotate", "secret": "sk-1:a"}), NotAnEvent::Secret),
+            (json!({"action": "rotate", "secret": "user:password"}), NotAnEvent::Secret),
+            (json!({"action": "retire", "secret": "env:A"}), NotAnEvent::Secret),
             (json!({"action": "rotate", "secret": "vault:a?stage=AWSPREVIOUS"}), NotAnEvent::Secret),
             (json!({"action": "dance"}), NotAnEvent::Action),
             (json!({"action": 1}), NotAnEvent::Action),

@@ -3,7 +3,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `KEYTURN_TABLE` or `KEYTURN_KEY_STORE` | the virtual keys; without them there are no rotators for our own keys, and the environments of the request function learn of a rotation when their cache has aged |
-//! | `KEYTURN_CONFIG` | the configuration; of it, only what says where created virtual keys are stored too is needed. It is read only when this is set |
+//! | `KEYTURN_CONFIG` | the configuration; of it, only what it says of stores is needed, and where created virtual keys are stored too. It is read only when this is set |
 //! | `KEYTURN_CREDENTIAL_HARD_TTL_SECONDS` | as the request function has it: the former credential goes on working for as long, and the longest call |
 //! | `KEYTURN_LONGEST_CALL_SECONDS` | the longest that a request or a step lasts: the timeout of the request function and of this one, whichever is longer; default 900, the longest there is |
 //! | `KEYTURN_ROTATED_SECRETS` | references, with spaces between, of the secrets from which former credentials are taken back; default `aws-secretsmanager:*`: all there that have the tag `keyturn:rotator` |
@@ -13,15 +13,15 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{Config, ConfigError, RefError, SecretRef, Settings};
+use keyturn_config::{ConfigError, General, RefError, SecretRef, Settings, StoredKeys};
 use keyturn_entry::log::Log;
 use keyturn_entry::setup::{self, SetupError};
 use keyturn_http::ClientError;
 use keyturn_keys::manage::{Manager, ManagerOptions};
 use keyturn_keys::{KeyStore, PlaceError};
 use keyturn_rotation::{Engine, EngineOptions, Tools, rotators};
-use keyturn_secrets::stores::Surroundings;
-use keyturn_secrets::{CacheSettings, CredentialCache, Stores};
+use keyturn_secrets::stores::{Surroundings, staged_schemes};
+use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
 
 use crate::Handler;
 use crate::report::Report;
@@ -38,6 +38,9 @@ pub enum LoadError {
     /// A reference in the list.
     #[error("KEYTURN_ROTATED_SECRETS: one of its references {0}")]
     Listed(RefError),
+    /// The store of a reference in the list.
+    #[error("KEYTURN_ROTATED_SECRETS")]
+    ListedStore(#[source] SecretError),
     /// The longest call.
     #[error("KEYTURN_LONGEST_CALL_SECONDS must be a whole number of seconds")]
     LongestCall,
@@ -66,16 +69,31 @@ pub async fn load(env: &Arc<dyn Env>, clock: &Arc<dyn Clock>, sink: fn(&[u8])) -
     let listed = env.var("KEYTURN_ROTATED_SECRETS").unwrap_or_else(|| "aws-secretsmanager:*".to_owned());
     let explicit = |text| SecretRef::explicit(text)?.ok_or(RefError::NoScheme);
     let listed: Result<Vec<SecretRef>, RefError> = listed.split_whitespace().map(explicit).collect();
-    let secrets = CredentialCache::new(
-        Stores::new(Arc::clone(env), &http, Arc::clone(clock)),
-        Arc::clone(clock),
-        CacheSettings::default(),
-    );
-    let found = Surroundings { env: Arc::clone(env), http: http.clone(), clock: Arc::clone(clock) };
+    let listed = listed.map_err(LoadError::Listed)?;
+    let written = staged_schemes();
+    if listed.iter().any(|listed| !written.contains(&listed.scheme.as_str())) {
+        return Err(LoadError::ListedStore(SecretError::unknown_scheme(&written)));
+    }
+    let secrets = |env: &Arc<dyn Env>| {
+        let stores = Stores::new(Arc::clone(env), &http, Arc::clone(clock));
+        CredentialCache::new(stores, Arc::clone(clock), CacheSettings::default())
+    };
+    let general = match env.var("KEYTURN_CONFIG") {
+        None => General::default(),
+        Some(_) => {
+            let text = setup::configuration(&settings.config, &secrets(env)).await?;
+            setup::parsed(&text, env.as_ref())?.general
+        }
+    };
+    // What the configuration says of stores holds from here on; the key store is another thing.
+    let stores_env = general.stores_env(env);
+    let secrets = secrets(&stores_env);
+    let found = Surroundings { env: stores_env, http: http.clone(), clock: Arc::clone(clock) };
     let (fleet, keys) = match &settings.key_store {
         None => (None, None),
         Some(place) => {
-            let (store, manager) = manager(place, &settings, &secrets, &found).await?;
+            let at = keyturn_keys::Surroundings { env, http: &http, clock };
+            let (store, manager) = manager(place, &at, general.stored_keys.as_ref(), &found)?;
             (Some(store), Some(manager))
         }
     };
@@ -94,29 +112,20 @@ pub async fn load(env: &Arc<dyn Env>, clock: &Arc<dyn Clock>, sink: fn(&[u8])) -
         engine: Engine::new(tools, Arc::new(rotators::open), fleet, options),
         stores: StagedStores::new(found),
         keys,
-        listed: listed.map_err(LoadError::Listed)?,
+        listed,
         report: Report { log: Log { level: settings.log_level.into(), sink }, clock: Arc::clone(clock) },
     })
 }
 
 /// The key store, and what manages it: with the place where created keys are stored too, if there is one.
-async fn manager(
+fn manager(
     place: &str,
-    settings: &Settings,
-    secrets: &CredentialCache,
+    at: &keyturn_keys::Surroundings<'_>,
+    stored: Option<&StoredKeys>,
     found: &Surroundings,
 ) -> Result<(Arc<dyn KeyStore>, Manager), LoadError> {
-    let Surroundings { env, http, clock } = found;
-    let at = keyturn_keys::Surroundings { env, http, clock };
-    let store = keyturn_keys::open_store(place, &at)?;
-    let stored = match env.var("KEYTURN_CONFIG") {
-        None => None,
-        Some(_) => {
-            let text = setup::configuration(&settings.config, secrets).await?;
-            Config::parse(&text, env.as_ref())?.general.stored_keys
-        }
-    };
-    let kept = stored.map(|settings| keyturn_kept::open(&settings, place, found)).transpose()?;
+    let store = keyturn_keys::open_store(place, at)?;
+    let kept = stored.map(|settings| keyturn_kept::open(settings, place, found)).transpose()?;
     let options = ManagerOptions { kept, ..ManagerOptions::default() };
-    Ok((Arc::clone(&store), Manager::new(store, Arc::clone(clock), options)))
+    Ok((Arc::clone(&store), Manager::new(store, Arc::clone(at.clock), options)))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use keyturn_secrets::stores::{Surroundings, open_staged};
+use keyturn_secrets::stores::{Surroundings, open_staged, staged_schemes};
 use keyturn_secrets::{SecretError, StagedStore};
 
 /// The stores by scheme.
@@ -29,10 +29,8 @@ impl StagedStores {
         if let Some(store) = open.get(scheme) {
             return Ok(Arc::clone(store));
         }
-        let store = open_staged(scheme, &self.found).ok_or_else(|| SecretError::UnknownScheme {
-            reference: format!("{scheme}:"),
-            scheme: scheme.to_owned(),
-        })?;
+        let store = open_staged(scheme, &self.found);
+        let store = store.ok_or_else(|| SecretError::unknown_scheme(&staged_schemes()))?;
         open.insert(scheme.to_owned(), Arc::clone(&store));
         Ok(store)
     }

@@ -9,11 +9,13 @@ use crate::deployment::Deployment;
 use crate::error::{ConfigError, Warning, shown_model};
 use crate::fallback::Fallback;
 use crate::general::{self, General};
+use crate::key_management;
+use crate::lookup::KeyManagement;
 use crate::nearest::nearest;
-use crate::reference::SecretRef;
+use crate::reference::{SecretRef, listed};
 use crate::router::{LiteLlm, Router};
 use crate::section::{Field, Scope, Section};
-use crate::table::{Table, Unknown};
+use crate::table::{Table, Unknown, join};
 use crate::value::Value;
 use crate::yaml;
 
@@ -62,8 +64,12 @@ impl Config {
     /// # Errors
     ///
     /// The file is not YAML, or a field is unknown, not supported, missing or malformed; the error names the place
-    /// and repeats no value.
+    /// with its line, and repeats no value.
     pub fn parse(yaml: &str, env: &dyn Env) -> Result<Self, ConfigError> {
+        Self::read(yaml, env).map_err(|error| error.in_file(yaml))
+    }
+
+    fn read(yaml: &str, env: &dyn Env) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let Json::Object(mut top) = yaml::parse(yaml)? else {
             return Err(ConfigError::invalid("the file", "must be a mapping with a model_list"));
@@ -71,7 +77,7 @@ impl Config {
         TABLE.apply("", &mut top, &mut warnings)?;
         let mut take = |name: &str| top.remove(name).unwrap_or(Json::Null);
         let general = take("general_settings");
-        let (lookup, stored_keys) = general::lookup(
+        let (lookup, managers) = general::lookup(
             general.as_object().map(|_| &general),
             take("environment_variables"),
             env,
@@ -81,7 +87,7 @@ impl Config {
         let mut models = Section::new("", serde_json::json!({ "model_list": take("model_list") }), &scope)?;
         let section = |name: &str, value: Json| Section::new(name, value, &scope);
 
-        let general = General::read(section("general_settings", general)?, stored_keys, &mut warnings)?;
+        let general = General::read(section("general_settings", general)?, managers, &mut warnings)?;
         let litellm = LiteLlm::read(section("litellm_settings", take("litellm_settings"))?, &mut warnings)?;
         let router =
             Router::read(section("router_settings", take("router_settings"))?, &litellm, &mut warnings)?;
@@ -98,13 +104,68 @@ impl Config {
             .deployments
             .iter()
             .flat_map(|deployment| deployment.secrets.values().chain(deployment.fallback_api_key.as_ref()));
+        let master_keys = self.general.master_key.iter().chain(&self.general.hosted_master_key);
         let mut references: Vec<SecretRef> = Vec::new();
-        for reference in secrets.chain(&self.general.master_key).filter_map(Value::reference) {
+        for reference in secrets.chain(master_keys).filter_map(Value::reference) {
             if !references.contains(reference) {
                 references.push(reference.clone());
             }
         }
         references
+    }
+
+    /// Refuses references to a store that there is not, given the schemes of those that there are. Until then, a
+    /// reference may be a literal that only begins like one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the first such field, and a scheme that is close to what it begins with.
+    pub fn check_stores(&self, schemes: &[&str]) -> Result<(), ConfigError> {
+        let known = |reference: &SecretRef| schemes.contains(&reference.scheme.as_str());
+        let problem = |reference: &SecretRef| {
+            let hint = match nearest(&reference.scheme, schemes.iter().copied()) {
+                Some(scheme) => format!("; did you mean {scheme}:?"),
+                None => "; a literal that begins like this can stand in a variable or a file only".to_owned(),
+            };
+            format!("names a secret store that there is not: expected {}{hint}", listed(schemes))
+        };
+        let check = |value: &Value, path: &dyn Fn() -> String| match value.reference() {
+            Some(reference) if !known(reference) => Err(ConfigError::invalid(path(), problem(reference))),
+            _ => Ok(()),
+        };
+        let general = &self.general;
+        match &general.lookup.key_management {
+            KeyManagement::Document(secret) if !known(secret) => {
+                return Err(ConfigError::Variable {
+                    variable: "KEYTURN_PROVIDER_SECRET",
+                    problem: problem(secret),
+                });
+            }
+            KeyManagement::Manager { system, .. } if !schemes.contains(&system.scheme) => {
+                let why = format!("is {}, which is not supported here", system.name);
+                return Err(ConfigError::invalid("general_settings.key_management_system", why));
+            }
+            _ => {}
+        }
+        for deployment in &self.deployments {
+            let params = format!("model_list[{}].litellm_params", deployment.index);
+            for (name, value) in &deployment.secrets {
+                check(value, &|| join(&params, name))?;
+            }
+            if let Some(value) = &deployment.fallback_api_key {
+                check(value, &|| join(&params, "fallback_api_key"))?;
+            }
+        }
+        for (name, value) in &general.lookup.variables {
+            check(value, &|| join("environment_variables", name))?;
+        }
+        for (value, path) in [
+            (&general.master_key, "general_settings.master_key".to_owned()),
+            (&general.custom_token, join(key_management::SETTINGS, key_management::TOKEN)),
+        ] {
+            value.iter().try_for_each(|value| check(value, &|| path.clone()))?;
+        }
+        Ok(())
     }
 
     /// Whether a deployment, a wildcard or an alias serves `model`.

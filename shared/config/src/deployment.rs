@@ -246,7 +246,8 @@ fn bears_secret(name: &str) -> bool {
     SECRETS.contains(&name) || name.split(['_', '-']).any(|word| words.contains(&word))
 }
 
-fn endpoint(field: Field<'_>) -> Result<String, ConfigError> {
+/// An address without anything that may be a credential.
+pub(crate) fn endpoint(field: Field<'_>) -> Result<String, ConfigError> {
     let wrong = field.problem("must be an http:// or https:// URL");
     let secret = field.problem("must not hold a user or password: put the credential in a field of its own");
     let query = field.problem("must not hold a query or a fragment");

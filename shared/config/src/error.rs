@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::lines::line_of;
+
 /// Why a configuration cannot be used. The next move is always the operator's: to change the line that is named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -57,6 +59,14 @@ pub enum ConfigError {
         /// What is wrong with it, without the value.
         problem: String,
     },
+    /// One of the others, with the line of the file where its field stands.
+    #[error("line {line}: {error}")]
+    At {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong there.
+        error: Box<Self>,
+    },
 }
 
 fn hint(suggestion: Option<&str>) -> String {
@@ -66,6 +76,31 @@ fn hint(suggestion: Option<&str>) -> String {
 impl ConfigError {
     pub(crate) fn invalid(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { path: path.into(), problem: problem.into() }
+    }
+
+    /// The field that it names, if it names one of the file.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { path, .. }
+            | Self::Unsupported { path, .. }
+            | Self::Unknown { path, .. }
+            | Self::Unset { path, .. } => Some(path),
+            Self::At { error, .. } => error.path(),
+            Self::Yaml { .. } | Self::Variable { .. } => None,
+        }
+    }
+
+    /// With the line of its field in this file, or of what the field should stand in.
+    #[must_use]
+    pub fn in_file(self, yaml: &str) -> Self {
+        match &self {
+            Self::At { .. } => self,
+            _ => match self.path().and_then(|path| line_of(yaml, path)) {
+                Some(line) => Self::At { line, error: Box::new(self) },
+                None => self,
+            },
+        }
     }
 }
 

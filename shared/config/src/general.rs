@@ -1,6 +1,10 @@
 //! `general_settings`, and `environment_variables`.
 
-use keyturn_ambient::Env;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use keyturn_ambient::{Env, Overlay};
 use serde_json::Value as Json;
 
 use crate::error::{ConfigError, Warning};
@@ -11,8 +15,8 @@ use crate::section::{Field, Scope, Section};
 use crate::table::{Table, Unknown};
 use crate::value::Value;
 
-/// `general_settings`, and how `os.environ/NAME` is resolved.
-#[derive(Debug, Clone, Default)]
+/// `general_settings`, and how `os.environ/NAME` is resolved. Its `Debug` shows no secret.
+#[derive(Clone, Default)]
 pub struct General {
     /// `master_key`. The environment wins over it, see [`crate::Settings::master_key`].
     pub master_key: Option<Value>,
@@ -24,11 +28,22 @@ pub struct General {
     pub lookup: Lookup,
     /// `key_management_settings.store_virtual_keys`.
     pub stored_keys: Option<StoredKeys>,
+    /// The variables that stores are to find besides those of the environment: `environment_variables`, and what
+    /// `key_management_settings` say of them. They win; an empty one unsets.
+    pub store_env: BTreeMap<String, String>,
+    /// The secret `LITELLM_MASTER_KEY`, where `hosted_keys` says that the manager has it: what the environment has
+    /// under this name is another thing then, a ciphertext for example.
+    pub(crate) hosted_master_key: Option<Value>,
+    /// `custom_secret_manager_token`, which is in `store_env` too.
+    pub(crate) custom_token: Option<Value>,
 }
 
 #[rustfmt::skip]
 const TABLE: Table = Table {
-    supported: &["master_key", "litellm_key_header_name", "disable_spend_logs", "key_management_system", "key_management_settings"],
+    supported: &[
+        "master_key", "litellm_key_header_name", "disable_spend_logs", "key_management_system", "key_management_settings",
+        "use_azure_key_vault", "use_google_kms",
+    ],
     ignored: &[
         ("Keyturn keeps its data in DynamoDB", &[
             "database_url", "database_type", "database_args", "database_connection_pool_limit",
@@ -101,7 +116,6 @@ const TABLE: Table = Table {
         ]),
         ("budgets of users over team keys", &["apply_user_budget_to_team_keys"]),
         ("a setting of the file; set KEYTURN_KEY_CACHE_SECONDS", &["user_api_key_cache_ttl"]),
-        ("this key manager; use key_management_system: aws_secret_manager or hashicorp_vault", &["use_google_kms", "use_azure_key_vault"]),
         ("guardrails", &["guardrails"]),
     ],
     refused_unless_true: &[],
@@ -109,14 +123,14 @@ const TABLE: Table = Table {
     unknown: Unknown::Refused,
 };
 
-/// How the file resolves `os.environ/NAME`, and where created keys are written to. It is read before everything else,
-/// from copies: the rest depends on it.
+/// How the file resolves `os.environ/NAME`, and the rest of what it says about managers. It is read before everything
+/// else, from copies: the rest depends on it.
 pub(crate) fn lookup(
     general: Option<&Json>,
     variables: Json,
     env: &dyn Env,
     warnings: &mut Vec<Warning>,
-) -> Result<(Lookup, Option<StoredKeys>), ConfigError> {
+) -> Result<(Lookup, KeyManagementSettings), ConfigError> {
     // The settings of the look-up are looked up in the environment alone.
     let plain = Scope { env, lookup: Lookup::default() };
     let mut lookup = Lookup::default();
@@ -126,25 +140,56 @@ pub(crate) fn lookup(
         }
         lookup.variables.insert(name, field.variable()?);
     }
-    let KeyManagementSettings { reads, stored_keys } = key_management::read(general, env, warnings)?;
-    lookup.key_management = reads;
-    Ok((lookup, stored_keys))
+    let mut settings = key_management::read(general, env, warnings)?;
+    lookup.key_management = std::mem::take(&mut settings.reads);
+    // What is said of a store in so many words wins.
+    let said = std::mem::replace(&mut settings.store_env, lookup.store_env(env));
+    settings.store_env.extend(said);
+    Ok((lookup, settings))
 }
 
 impl General {
     pub(crate) fn read(
         section: Section<'_>,
-        stored_keys: Option<StoredKeys>,
+        settings: KeyManagementSettings,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, ConfigError> {
         let mut section = section.sorted_by(&TABLE, warnings)?;
+        let scope = section.scope();
         Ok(Self {
             master_key: section.read("master_key", Field::secret)?,
             litellm_key_header_name: section.read("litellm_key_header_name", header_name)?,
             disable_spend_logs: section.read("disable_spend_logs", Field::boolean)?.unwrap_or_default(),
-            lookup: section.scope().lookup.clone(),
-            stored_keys,
+            lookup: scope.lookup.clone(),
+            stored_keys: settings.stored_keys,
+            store_env: settings.store_env,
+            hosted_master_key: scope.lookup.hosted("LITELLM_MASTER_KEY", scope.env),
+            custom_token: settings.custom_token,
         })
+    }
+
+    /// The environment that stores are built from: this one, with [`General::store_env`] over it.
+    #[must_use]
+    pub fn stores_env(&self, env: &Arc<dyn Env>) -> Arc<dyn Env> {
+        if self.store_env.is_empty() {
+            return Arc::clone(env);
+        }
+        Arc::new(Overlay { over: self.store_env.clone(), under: Arc::clone(env) })
+    }
+}
+
+impl fmt::Debug for General {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("General")
+            .field("master_key", &self.master_key)
+            .field("litellm_key_header_name", &self.litellm_key_header_name)
+            .field("disable_spend_logs", &self.disable_spend_logs)
+            .field("lookup", &self.lookup)
+            .field("stored_keys", &self.stored_keys)
+            .field("store_env", &self.store_env.keys())
+            .field("hosted_master_key", &self.hosted_master_key)
+            .field("custom_token", &self.custom_token)
+            .finish()
     }
 }
 

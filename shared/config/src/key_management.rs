@@ -1,110 +1,108 @@
 //! `general_settings.key_management_system` and `key_management_settings`: which secret manager `os.environ/NAME` is
 //! read from, and to which one the values of created keys are written.
 //!
-//! | system | reads `NAME` from | writes virtual keys to |
-//! |---|---|---|
-//! | `aws_secret_manager` | the secret `NAME`, or the field `NAME` of `primary_secret_name` | `{prefix}{alias}/{id}` |
-//! | `hashicorp_vault` | the field `key` of the document `NAME`, under `HCP_VAULT_MOUNT_NAME` and `HCP_VAULT_PATH_PREFIX` | the same, there |
-//! | `local`, none | the environment, or `KEYTURN_PROVIDER_SECRET` | – |
+//! | system | reads `NAME` from |
+//! |---|---|
+//! | `aws_secret_manager` | the secret `NAME`, or the field `NAME` of `primary_secret_name` |
+//! | `hashicorp_vault` | the field `key` of the document `NAME`, under `HCP_VAULT_MOUNT_NAME` and `HCP_VAULT_PATH_PREFIX` |
+//! | `azure_key_vault`, `google_secret_manager`, `cyberark`, `custom` | the secret `NAME` |
+//! | `aws_kms`, `google_kms` | the environment variable `NAME`, which holds a ciphertext |
+//! | `local`, none | the environment, or `KEYTURN_PROVIDER_SECRET` |
 //!
 //! An `access_mode` that is not written reads, and writes when `store_virtual_keys` is on: that is what LiteLLM does.
+//! `use_azure_key_vault` and `use_google_kms` are LiteLLM's older way to name those two.
+//!
+//! What a store needs to know is a variable to it: it is laid over the environment that stores are built from.
+//!
+//! | setting | variable |
+//! |---|---|
+//! | `aws_region_name`, `aws_role_name`, `aws_session_name`, `aws_external_id`, `aws_web_identity_token`, `aws_sts_endpoint` | `KEYTURN_AWS_REGION_NAME`, `KEYTURN_AWS_ROLE_NAME`, … |
+//! | `custom_secret_manager`, a URL; `custom_secret_manager_token`, which LiteLLM does not have | `KEYTURN_CUSTOM_SECRETS_URL`, `KEYTURN_CUSTOM_SECRETS_TOKEN`: a token or a reference to it |
+
+mod stored;
+mod systems;
 
 use std::collections::BTreeMap;
 
 use keyturn_ambient::Env;
+use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 
+use crate::deployment::endpoint;
 use crate::error::{ConfigError, Warning};
 use crate::lookup::KeyManagement;
 use crate::section::{Field, Scope, Section};
 use crate::settings;
-use crate::table::{Group, Table, Unknown};
+use crate::table::{Table, Unknown};
+use crate::value::Value;
 
-/// `store_virtual_keys: true`: where the values of created keys are written too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKeys {
-    /// The scheme of the store: `aws-secretsmanager` or `vault`.
-    pub scheme: &'static str,
-    /// What the names of their secrets begin with, with a slash at its end: `prefix_for_stored_virtual_keys`; in
-    /// Vault the mount and `HCP_VAULT_PATH_PREFIX` come before it.
-    pub prefix: String,
-    /// The description of their secrets. AWS only.
-    pub description: Option<String>,
-    /// The tags of their secrets.
-    pub tags: BTreeMap<String, String>,
-    /// The key that AWS encrypts them with; `None` is the account's `aws/secretsmanager`.
-    pub kms_key_id: Option<String>,
-}
+pub use stored::StoredKeys;
+pub use systems::System;
+pub(crate) use systems::is_aws_name;
+use systems::{SYSTEMS, is_path};
 
 /// What the settings come to.
+#[derive(Default)]
 pub(crate) struct KeyManagementSettings {
     pub(crate) reads: KeyManagement,
     pub(crate) stored_keys: Option<StoredKeys>,
+    /// What stores are to find in their environment.
+    pub(crate) store_env: BTreeMap<String, String>,
+    /// `custom_secret_manager_token`, which is in `store_env` too.
+    pub(crate) custom_token: Option<Value>,
 }
 
-const ROLE: Group = (
-    "a role of its own for the secret manager; give the function's role the permission",
-    &[
-        "aws_role_name",
-        "aws_session_name",
-        "aws_external_id",
-        "aws_profile_name",
-        "aws_web_identity_token",
-        "aws_sts_endpoint",
-    ],
-);
-const PYTHON: Group = ("secret managers written in Python", &["custom_secret_manager"]);
-
 const TABLE: Table = Table {
-    supported: &["hosted_keys", "primary_secret_name", "access_mode", "aws_region_name", STORE],
-    ignored: &[(
-        "store_virtual_keys is off",
-        &["prefix_for_stored_virtual_keys", "description", "tags", "kms_key_id", "replica_regions"],
-    )],
-    refused: &[ROLE, PYTHON],
-    refused_unless_true: &[],
-    refused_parts: &[],
-    unknown: Unknown::Refused,
-};
-
-/// With `store_virtual_keys`.
-const STORING: Table = Table {
     supported: &[
         "hosted_keys",
         "primary_secret_name",
         "access_mode",
-        "aws_region_name",
         STORE,
         "prefix_for_stored_virtual_keys",
         "description",
         "tags",
         "kms_key_id",
+        "replica_regions",
+        "aws_region_name",
+        "aws_role_name",
+        "aws_session_name",
+        "aws_external_id",
+        "aws_web_identity_token",
+        "aws_sts_endpoint",
+        URL,
+        TOKEN,
     ],
     ignored: &[],
-    refused: &[ROLE, PYTHON, ("copies of virtual keys in other regions", &["replica_regions"])],
-    refused_unless_true: &[],
-    refused_parts: &[],
-    unknown: Unknown::Refused,
-};
-
-/// What only AWS has.
-const AWS_ONLY: Table = Table {
-    supported: &["hosted_keys", "access_mode", "prefix_for_stored_virtual_keys", "tags"],
-    ignored: &[],
     refused: &[(
-        "a setting of aws_secret_manager; key_management_system is hashicorp_vault",
-        &["primary_secret_name", "aws_region_name", "description", "kms_key_id"],
+        "profiles of AWS's configuration files; give the function's role the permission, or name an aws_role_name",
+        &["aws_profile_name"],
     )],
     refused_unless_true: &[],
     refused_parts: &[],
     unknown: Unknown::Refused,
 };
 
+/// Settings that are a text, and the variables that their store reads.
+const VARIABLES: &[(&str, &str)] = &[
+    ("aws_region_name", "KEYTURN_AWS_REGION_NAME"),
+    ("aws_role_name", "KEYTURN_AWS_ROLE_NAME"),
+    ("aws_session_name", "KEYTURN_AWS_SESSION_NAME"),
+    ("aws_external_id", "KEYTURN_AWS_EXTERNAL_ID"),
+    ("aws_web_identity_token", "KEYTURN_AWS_WEB_IDENTITY_TOKEN"),
+    ("aws_sts_endpoint", "KEYTURN_AWS_STS_ENDPOINT"),
+];
+
 const SYSTEM: &str = "key_management_system";
 const STORE: &str = "store_virtual_keys";
-/// The longest prefix, in bytes: with a slash and the 64 digits of an id, most of the 512 that AWS allows are left to
-/// the alias.
-const MAX_PREFIX: usize = 200;
+const URL: &str = "custom_secret_manager";
+pub(crate) const TOKEN: &str = "custom_secret_manager_token";
+/// The place of the settings.
+pub(crate) const SETTINGS: &str = "general_settings.key_management_settings";
+
+/// LiteLLM's older flags, and the systems that they mean (`load_from_azure_key_vault` and `load_google_kms` in
+/// `litellm/proxy`). For AWS it never had one.
+const FLAGS: &[(&str, &str)] =
+    &[("use_azure_key_vault", "azure_key_vault"), ("use_google_kms", "google_kms")];
 
 /// Reads both settings; they are looked up in the environment alone.
 ///
@@ -118,74 +116,145 @@ pub(crate) fn read(
 ) -> Result<KeyManagementSettings, ConfigError> {
     let plain = Scope { env, lookup: crate::Lookup::default() };
     let of = |name: &str| general.and_then(|general| general.get(name)).cloned().unwrap_or(Json::Null);
-    let system = Section::new("general_settings", serde_json::json!({ SYSTEM: of(SYSTEM) }), &plain)?
-        .read(SYSTEM, |field| Ok((field.problem(SYSTEMS), field.text()?)))?;
-    let path = "general_settings.key_management_settings";
-    let mut manager = Section::new(path, of("key_management_settings"), &plain)?;
-    let store = manager.read(STORE, |field| Ok((field.problem(NEEDS_SYSTEM), field.boolean()?)))?;
-    let unstorable = store.and_then(|(problem, on)| on.then_some(problem));
-    let table = if unstorable.is_some() { &STORING } else { &TABLE };
-    let manager = manager.sorted_by(table, warnings)?;
-    let none =
-        || Ok(settings::provider_secret(env)?.map_or(KeyManagement::Environment, KeyManagement::Document));
-    match (system, unstorable) {
-        (Some((_, system)), problem) if system == "aws_secret_manager" => {
-            aws(manager, problem.is_some(), env, none)
+    let mut flags = serde_json::json!({ SYSTEM: of(SYSTEM) });
+    for (flag, _) in FLAGS {
+        flags[*flag] = of(flag);
+    }
+    let system = system(Section::new("general_settings", flags, &plain)?)?;
+    let mut settings = Section::new(SETTINGS, of("key_management_settings"), &plain)?;
+    let is_written = !settings.is_empty();
+    let stores = settings.read(STORE, |field| {
+        let wrong = match system {
+            Some(system) if system.writes => None,
+            Some(system) => Some(format!("cannot be used with {}: it is for {}", system.name, writable())),
+            None => Some(format!("needs {SYSTEM}: {}", writable())),
+        };
+        let wrong = wrong.map(|wrong| field.problem(wrong));
+        match (field.boolean()?, wrong) {
+            (true, Some(wrong)) => Err(wrong),
+            (stores, _) => Ok(stores),
         }
-        (Some((_, system)), problem) if system == "hashicorp_vault" => {
-            vault(manager.sorted_by(&AWS_ONLY, warnings)?, problem.is_some(), env, none)
+    })?;
+    let stores = stores.unwrap_or_default();
+    let settings = settings.sorted_by(&TABLE, warnings)?;
+    let named = !of(SYSTEM).is_null();
+    match system {
+        Some(system) => of_system(settings, system, stores, env, warnings),
+        None => {
+            if is_written {
+                let why = "no manager is named by key_management_system".to_owned();
+                warnings.push(Warning { path: SETTINGS.to_owned(), why });
+            }
+            let reads = if named { KeyManagement::Environment } else { unmanaged(env)? };
+            Ok(KeyManagementSettings { reads, ..KeyManagementSettings::default() })
         }
-        (Some((wrong, system)), _) if system != "local" => Err(wrong),
-        (_, Some(problem)) => Err(problem),
-        (None, None) => Ok(KeyManagementSettings { reads: none()?, stored_keys: None }),
-        (Some(_), None) => Ok(KeyManagementSettings { reads: KeyManagement::Environment, stored_keys: None }),
     }
 }
 
-const SYSTEMS: &str = "must be aws_secret_manager, hashicorp_vault or local: no other one is supported";
-const TAG: &str = "cannot be a tag: names have 1 to 128 characters and do not begin with aws: or keyturn:, \
-     values have at most 256";
-const NEEDS_SYSTEM: &str = "needs key_management_system: aws_secret_manager or hashicorp_vault";
-
-fn aws(
-    mut settings: Section<'_>,
-    stores: bool,
-    env: &dyn Env,
-    otherwise: impl FnOnce() -> Result<KeyManagement, ConfigError>,
-) -> Result<KeyManagementSettings, ConfigError> {
-    settings.read("aws_region_name", |field| {
-        let wrong = field.problem("must be the region that the function runs in (AWS_REGION)");
-        let region = field.text()?;
-        let own = env.var("AWS_REGION").or_else(|| env.var("AWS_DEFAULT_REGION"));
-        if own.is_none_or(|own| own == region) { Ok(()) } else { Err(wrong) }
-    })?;
-    let hosted_keys = settings.read("hosted_keys", Field::texts)?;
-    let primary_secret_name = settings.read("primary_secret_name", Field::text)?;
-    let reads = if reads(&mut settings, stores)? {
-        KeyManagement::AwsSecretsManager { hosted_keys, primary_secret_name }
-    } else {
-        otherwise()?
-    };
-    let stored_keys = stores.then(|| stored_keys(settings, "aws-secretsmanager", "")).transpose()?;
-    Ok(KeyManagementSettings { reads, stored_keys })
+fn writable() -> String {
+    System::names(|system| system.writes, &[])
 }
 
-fn vault(
+/// What names are read from without a manager.
+fn unmanaged(env: &dyn Env) -> Result<KeyManagement, ConfigError> {
+    Ok(settings::provider_secret(env)?.map_or(KeyManagement::Environment, KeyManagement::Document))
+}
+
+/// The system that is named; `None`: `local`, or none.
+fn system(mut section: Section<'_>) -> Result<Option<&'static System>, ConfigError> {
+    let mut named = section.read(SYSTEM, |field| {
+        let wrong = field.problem(format!("must be {}", System::names(|_| true, &["local"])));
+        match field.text()?.as_str() {
+            "local" => Ok(None),
+            name => System::find(name).map(Some).ok_or(wrong),
+        }
+    })?;
+    for (flag, name) in FLAGS {
+        let problem = format!("is the older form of {SYSTEM}: {name}, and another one is named");
+        let flag = section.read(flag, |field| Ok((field.problem(problem), field.boolean()?)))?;
+        let (Some((odd, true)), Some(system)) = (flag, System::find(name)) else { continue };
+        match named {
+            Some(other) if other != Some(system) => return Err(odd),
+            _ => named = Some(Some(system)),
+        }
+    }
+    Ok(named.flatten())
+}
+
+fn of_system(
     mut settings: Section<'_>,
+    system: &'static System,
     stores: bool,
     env: &dyn Env,
-    otherwise: impl FnOnce() -> Result<KeyManagement, ConfigError>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<KeyManagementSettings, ConfigError> {
+    for owner in SYSTEMS {
+        let foreign = owner.settings.iter().filter(|setting| !system.settings.contains(setting));
+        for setting in foreign {
+            if let Some(field) = settings.take(setting)
+                && !field.is_off()
+            {
+                let (owner, name) = (owner.name, system.name);
+                return Err(field.problem(format!("is a setting of {owner}; {SYSTEM} is {name}")));
+            }
+        }
+    }
+    let mut store_env = BTreeMap::new();
+    for (setting, variable) in VARIABLES {
+        if let Some(text) = settings.read(setting, Field::text)? {
+            store_env.insert((*variable).to_owned(), text);
+        }
+    }
+    let custom_token = custom(&mut settings, &mut store_env)?;
+    let root = if system.scheme == "vault" { vault_root(env)? } else { String::new() };
+    let hosted_keys = settings.read("hosted_keys", Field::texts)?;
+    let primary = settings.read("primary_secret_name", Field::text)?;
+    let reads = if reads(&mut settings, stores)? {
+        KeyManagement::Manager { system, hosted_keys, root: root.clone(), primary }
+    } else {
+        unmanaged(env)?
+    };
+    let stored_keys = stores.then(|| stored::read(&mut settings, system, &root)).transpose()?;
+    for setting in stored::SETTINGS {
+        if let Some(field) = settings.take(setting)
+            && !field.is_off()
+        {
+            let why = format!("{STORE} is off");
+            warnings.push(Warning { path: field.path().to_owned(), why });
+        }
+    }
+    Ok(KeyManagementSettings { reads, stored_keys, store_env, custom_token })
+}
+
+/// The service that LiteLLM's users have as a class in Python.
+fn custom(
+    settings: &mut Section<'_>,
+    store_env: &mut BTreeMap<String, String>,
+) -> Result<Option<Value>, ConfigError> {
+    let url = settings.read(URL, |field| {
+        let why = "secret managers written in Python; give the URL of a service that returns JSON";
+        let class = ConfigError::Unsupported { path: field.path().to_owned(), why };
+        match field.resolved()? {
+            field if field.is_url() => endpoint(field),
+            _ => Err(class),
+        }
+    })?;
+    let token = settings.read(TOKEN, Field::secret)?;
+    let text = token.as_ref().map(|token| match token {
+        Value::Reference(reference) => reference.to_string(),
+        Value::Literal(literal) => literal.expose_secret().to_owned(),
+    });
+    let variables = [("KEYTURN_CUSTOM_SECRETS_URL", url), ("KEYTURN_CUSTOM_SECRETS_TOKEN", text)];
+    let given = variables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?)));
+    store_env.extend(given);
+    Ok(token)
+}
+
+/// The mount and the path above the documents, with a slash at the end.
+fn vault_root(env: &dyn Env) -> Result<String, ConfigError> {
     let mut root = segments(env, "HCP_VAULT_MOUNT_NAME")?.unwrap_or_else(|| "secret/".to_owned());
     root.push_str(&segments(env, "HCP_VAULT_PATH_PREFIX")?.unwrap_or_default());
-    let hosted_keys = settings.read("hosted_keys", Field::texts)?;
-    let reads = if reads(&mut settings, stores)? {
-        KeyManagement::HashicorpVault { hosted_keys, root: root.clone() }
-    } else {
-        otherwise()?
-    };
-    let stored_keys = stores.then(|| stored_keys(settings, "vault", &root)).transpose()?;
-    Ok(KeyManagementSettings { reads, stored_keys })
+    Ok(root)
 }
 
 /// `access_mode`: whether names are read from the manager.
@@ -204,38 +273,6 @@ fn reads(settings: &mut Section<'_>, stores: bool) -> Result<bool, ConfigError> 
     Ok(read.unwrap_or(true))
 }
 
-fn stored_keys(
-    mut settings: Section<'_>,
-    scheme: &'static str,
-    root: &str,
-) -> Result<StoredKeys, ConfigError> {
-    let prefix = settings.read("prefix_for_stored_virtual_keys", |field| {
-        let wrong = field.problem("must be a path of letters, digits and _+=.@-, at most 200 characters");
-        let text = field.text()?;
-        let text = text.strip_suffix('/').unwrap_or(&text);
-        if is_path(text) && text.len() < MAX_PREFIX { Ok(format!("{text}/")) } else { Err(wrong) }
-    })?;
-    let tags = settings.read("tags", |field| {
-        let many = field.problem("must be at most 40");
-        let tags = field.section()?.rest().map(|(name, field)| {
-            let wrong = field.problem(TAG);
-            let text = field.scalar()?;
-            let reserved = ["aws:", "keyturn:"].iter().any(|prefix| name.to_lowercase().starts_with(prefix));
-            let fits = (1..=128).contains(&name.chars().count()) && text.chars().count() <= 256;
-            if fits && !reserved { Ok((name, text)) } else { Err(wrong) }
-        });
-        let tags: BTreeMap<_, _> = tags.collect::<Result<_, _>>()?;
-        if tags.len() <= 40 { Ok(tags) } else { Err(many) }
-    })?;
-    Ok(StoredKeys {
-        scheme,
-        prefix: format!("{root}{}", prefix.as_deref().unwrap_or("litellm/")),
-        description: settings.read("description", Field::text)?,
-        tags: tags.unwrap_or_default(),
-        kms_key_id: settings.read("kms_key_id", Field::text)?,
-    })
-}
-
 /// The path in a variable, with a slash at its end.
 fn segments(env: &dyn Env, variable: &'static str) -> Result<Option<String>, ConfigError> {
     let Some(text) = env.var(variable) else { return Ok(None) };
@@ -247,21 +284,16 @@ fn segments(env: &dyn Env, variable: &'static str) -> Result<Option<String>, Con
     Ok(Some(format!("{text}/")))
 }
 
-/// Whether a text is a path of the characters that AWS allows in a secret's name, and each part of it names something
-/// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>).
-pub(crate) fn is_path(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=.@-".contains(&byte);
-    text.split('/').all(|part| !matches!(part, "" | "." | "..") && part.bytes().all(plain))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tables_are_consistent() {
-        for table in [TABLE, STORING, AWS_ONLY] {
-            table.assert_consistent();
-        }
+        TABLE.assert_consistent();
+        let known = |name: &str| TABLE.supported.contains(&name);
+        assert!(stored::SETTINGS.iter().all(|name| known(name)));
+        assert!(VARIABLES.iter().all(|(name, _)| known(name)));
+        assert!(FLAGS.iter().all(|(_, system)| System::find(system).is_some()));
     }
 }

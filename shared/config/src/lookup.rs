@@ -1,16 +1,18 @@
 //! `os.environ/NAME`: where the file's look-ups go.
 //!
 //! LiteLLM reads such a name from its key management system when one is configured and hosts the name, and from the
-//! environment otherwise, in which `environment_variables` of the file count first.
+//! environment otherwise, in which `environment_variables` of the file count first. What AWS KMS encrypted may stand in
+//! the environment too (`decrypt_env_var` in `litellm/secret_managers/aws_secret_manager.py`): a value that begins
+//! `aws_kms/`, and with `USE_AWS_KMS=True` the variable `LITELLM_SECRET_AWS_KMS_NAME`, which counts before `NAME`.
 
 use std::collections::BTreeMap;
 
 use keyturn_ambient::Env;
 use secrecy::ExposeSecret;
 
-use crate::key_management::is_path;
+use crate::key_management::{System, is_aws_name};
 use crate::reference::{RefError, SecretRef};
-use crate::value::Value;
+use crate::value::{AWS_KMS, Value};
 
 /// `general_settings.key_management_system` and `key_management_settings`, as far as reading goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,35 +20,20 @@ pub enum KeyManagement {
     /// The environment (`local`, or nothing configured).
     #[default]
     Environment,
-    /// `aws_secret_manager`, with an `access_mode` that reads.
-    AwsSecretsManager {
-        /// The names that the manager hosts; `None`: every name. The others are read from the environment.
+    /// A manager, with an `access_mode` that reads.
+    Manager {
+        /// Which one.
+        system: &'static System,
+        /// The names that it hosts; `None`: every name. The others are read from the environment.
         hosted_keys: Option<Vec<String>>,
-        /// The one JSON secret that holds the names as fields; `None`: each name is a secret.
-        primary_secret_name: Option<String>,
-    },
-    /// `hashicorp_vault`, with an `access_mode` that reads.
-    HashicorpVault {
-        /// As for AWS.
-        hosted_keys: Option<Vec<String>>,
-        /// The mount and the path above the documents, with a slash at the end.
+        /// What comes before the names, with a slash at the end: Vault's mount, and the path above the documents.
         root: String,
+        /// The one JSON secret that holds the names as fields; `None`: each name is a secret.
+        primary: Option<String>,
     },
     /// `KEYTURN_PROVIDER_SECRET`, when the file names no key management system to read from: one secret that holds every
     /// name as a field. It lets the same file work on a laptop (from the environment) and in the cloud (from the secret).
     Document(SecretRef),
-}
-
-impl KeyManagement {
-    fn hosts(&self, name: &str) -> bool {
-        match self {
-            Self::Environment => false,
-            Self::Document(_) => true,
-            Self::AwsSecretsManager { hosted_keys, .. } | Self::HashicorpVault { hosted_keys, .. } => {
-                hosted_keys.as_ref().is_none_or(|hosted| hosted.iter().any(|key| key == name))
-            }
-        }
-    }
 }
 
 /// Resolves the names of `os.environ/NAME`. Its `Debug` shows names only.
@@ -66,50 +53,78 @@ impl Lookup {
     /// # Errors
     ///
     /// `name` cannot be a name in the place it would be read from.
-    pub fn secret(&self, name: &str) -> Result<Value, RefError> {
-        if self.key_management.hosts(name) {
-            return self.hosted(name).map(Value::Reference);
-        }
-        match self.variables.get(name) {
-            Some(value) => Ok(value.clone()),
-            None => SecretRef::env(name).map(Value::Reference),
-        }
+    pub fn secret(&self, name: &str, env: &dyn Env) -> Result<Value, RefError> {
+        let hosted = match &self.key_management {
+            KeyManagement::Manager { system, hosted_keys, root, primary } if hosts(hosted_keys, name) => {
+                system.hosted(name, root, primary.as_deref())
+            }
+            KeyManagement::Document(secret) => {
+                is_aws_name(name).then(|| SecretRef { field: Some(name.to_owned()), ..secret.clone() })
+            }
+            KeyManagement::Manager { .. } | KeyManagement::Environment => {
+                return match self.variables.get(name) {
+                    Some(value) => Ok(value.clone()),
+                    None => variable(name, env).map(Value::Reference),
+                };
+            }
+        };
+        hosted.map(Value::Reference).ok_or(RefError::BadName)
     }
 
-    /// Names have the characters of a secret's name in AWS Secrets Manager, and at most its 512
-    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>).
-    fn hosted(&self, name: &str) -> Result<SecretRef, RefError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
-        if name.is_empty() || name.len() > 512 || !name.bytes().all(plain) {
-            return Err(RefError::BadName);
+    /// The secret of a name that `hosted_keys` says the manager hosts.
+    pub(crate) fn hosted(&self, name: &str, env: &dyn Env) -> Option<Value> {
+        match &self.key_management {
+            KeyManagement::Manager { hosted_keys: named @ Some(_), .. } if hosts(named, name) => {
+                self.secret(name, env).ok()
+            }
+            _ => None,
         }
-        let of = |scheme: &str, secret: &str, field: Option<&str>| SecretRef {
-            scheme: scheme.to_owned(),
-            name: secret.to_owned(),
-            field: field.map(str::to_owned),
-            stage: None,
-        };
-        Ok(match &self.key_management {
-            KeyManagement::Document(secret) => SecretRef { field: Some(name.to_owned()), ..secret.clone() },
-            KeyManagement::AwsSecretsManager { primary_secret_name: Some(primary), .. } => {
-                of("aws-secretsmanager", primary, Some(name))
-            }
-            KeyManagement::HashicorpVault { .. } if !is_path(name) => return Err(RefError::BadName),
-            // The field that LiteLLM reads and writes.
-            KeyManagement::HashicorpVault { root, .. } => of("vault", &format!("{root}{name}"), Some("key")),
-            KeyManagement::AwsSecretsManager { .. } | KeyManagement::Environment => {
-                of("aws-secretsmanager", name, None)
-            }
-        })
     }
 
     /// The text of `os.environ/NAME` in a field that bears no secret: from the environment, now.
     pub(crate) fn text(&self, name: &str, env: &dyn Env) -> Option<String> {
         match self.variables.get(name) {
-            Some(Value::Literal(text)) => Some(text.expose_secret().to_owned()),
-            Some(Value::Reference(reference)) if reference.scheme == "env" => env.var(&reference.name),
-            Some(Value::Reference(_)) => None,
+            Some(value) => now(value, env),
             None => env.var(name),
         }
+    }
+
+    /// The variables as stores find them. One that is a secret of a store cannot be had now: it is as if it were unset,
+    /// and the environment's is not taken for it.
+    pub(crate) fn store_env(&self, env: &dyn Env) -> BTreeMap<String, String> {
+        let text = |value| now(value, env).unwrap_or_default();
+        self.variables.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+    }
+}
+
+fn hosts(hosted_keys: &Option<Vec<String>>, name: &str) -> bool {
+    hosted_keys.as_ref().is_none_or(|hosted| hosted.iter().any(|key| key == name))
+}
+
+/// A value that needs no store.
+fn now(value: &Value, env: &dyn Env) -> Option<String> {
+    match value {
+        Value::Literal(text) => Some(text.expose_secret().to_owned()),
+        Value::Reference(reference) if reference.scheme == "env" => env.var(&reference.name),
+        Value::Reference(_) => None,
+    }
+}
+
+/// A variable of the environment, which may hold what AWS KMS encrypted.
+pub(crate) fn variable(name: &str, env: &dyn Env) -> Result<SecretRef, RefError> {
+    let plain = SecretRef::env(name)?;
+    let encrypted = |variable: &str| SecretRef {
+        scheme: "aws-kms".to_owned(),
+        name: format!("env/{variable}"),
+        field: None,
+        stage: None,
+    };
+    let theirs = format!("LITELLM_SECRET_AWS_KMS_{name}");
+    if env.var("USE_AWS_KMS").is_some_and(|on| on == "True") && env.var(&theirs).is_some() {
+        return Ok(encrypted(&theirs));
+    }
+    match env.var(name) {
+        Some(value) if value.starts_with(AWS_KMS) => Ok(encrypted(name)),
+        _ => Ok(plain),
     }
 }

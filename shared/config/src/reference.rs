@@ -5,16 +5,20 @@
 //! - `env:OPENAI_API_KEY` (LiteLLM's `os.environ/OPENAI_API_KEY` becomes this, or the key management system)
 //! - `vault:secret/litellm/providers#OPENAI_API_KEY`
 //! - `file:/vault/secrets/providers.env#OPENAI_API_KEY`, `file:/mnt/secrets/openai-api-key`
+//!
+//! Which schemes there are is known to who has the stores: [`Config::check_stores`](crate::Config::check_stores) is
+//! told. Until then, a reference may be a key that only begins like one (`user:password`), so it is shown nowhere.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where a secret lives. It holds names only, so it may be logged.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Where a secret lives. It holds names only, so it may be logged once its store is known to be there. Its `Debug`
+/// shows nothing: a configuration may be shown before that.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SecretRef {
-    /// The store: `env`, `file`, `aws-secretsmanager`, `vault`.
+    /// The store: `env`, `file`, `aws-secretsmanager`, `vault`, …
     pub scheme: String,
     /// The secret's name in that store: a variable, a path, a mount and a path, a name or an ARN.
     pub name: String,
@@ -30,11 +34,6 @@ pub enum RefError {
     /// There is no `scheme:` in front.
     #[error("is not a secret reference: expected scheme:name[#field][?stage=STAGE]")]
     NoScheme,
-    /// The scheme names a store that Keyturn does not read.
-    #[error(
-        "names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:"
-    )]
-    UnknownScheme,
     /// The name after the scheme is empty or holds control characters.
     #[error("names no secret after the scheme")]
     BadName,
@@ -49,25 +48,25 @@ pub enum RefError {
     BadStage,
 }
 
-/// The stores that can be written as an explicit reference in a secret-bearing field.
-const SCHEMES: &[&str] = &["aws-secretsmanager", "env", "federation", "file", "vault"];
+/// The most characters of a scheme.
+const MAX_SCHEME: usize = 32;
 
-/// Schemes of stores that are easy to expect here. Taken for literal keys they would be sent to a provider.
-const UNSUPPORTED_SCHEMES: &[&str] = &[
-    "aws-kms",
-    "aws-secret-manager",
-    "aws-secrets-manager",
-    "aws-ssm",
-    "azure-key-vault",
-    "azure-keyvault",
-    "cyberark",
-    "google-secret-manager",
-    "google-secretmanager",
-    "gcp-secretmanager",
-    "hashicorp-vault",
-    "secretsmanager",
-    "ssm",
-];
+/// Whether a text can be a scheme: words of small letters, with dashes between. There are no digits in one, so that no
+/// identifier before a colon is taken for it.
+fn is_scheme(text: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    text.len() <= MAX_SCHEME && text.split('-').all(is_word)
+}
+
+/// Schemes for a message: `env:, file: or vault:`.
+#[must_use]
+pub fn listed(schemes: &[&str]) -> String {
+    match schemes {
+        [] => "none".to_owned(),
+        [one] => format!("{one}:"),
+        [rest @ .., last] => format!("{}: or {last}:", rest.join(":, ")),
+    }
+}
 
 impl SecretRef {
     /// The environment variable `name`.
@@ -82,18 +81,17 @@ impl SecretRef {
         Ok(Self { scheme: "env".to_owned(), name: name.to_owned(), field: None, stage: None })
     }
 
-    /// Reads `text` if it is an explicit reference to a supported store; `None`: it is something else, a literal key
-    /// for example, which may hold a colon too.
+    /// Reads `text` if it begins like a reference, with words of small letters and a colon; `None`: it is something
+    /// else, a literal key for example, which may hold a colon too. Whether there is such a store is not known here.
     ///
     /// # Errors
     ///
-    /// It begins like a reference and is malformed, or names a store that is not supported.
+    /// It begins like a reference and is malformed.
     pub fn explicit(text: &str) -> Result<Option<Self>, RefError> {
-        let Some((scheme, _)) = text.split_once(':') else { return Ok(None) };
-        if UNSUPPORTED_SCHEMES.contains(&scheme) {
-            return Err(RefError::UnknownScheme);
+        match text.split_once(':') {
+            Some((scheme, _)) if is_scheme(scheme) => text.parse().map(Some),
+            _ => Ok(None),
         }
-        if SCHEMES.contains(&scheme) { text.parse().map(Some) } else { Ok(None) }
     }
 }
 
@@ -111,8 +109,7 @@ impl FromStr for SecretRef {
 
     fn from_str(text: &str) -> Result<Self, RefError> {
         let (scheme, rest) = text.split_once(':').ok_or(RefError::NoScheme)?;
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if scheme.is_empty() || !scheme.bytes().all(plain) {
+        if !is_scheme(scheme) {
             return Err(RefError::NoScheme);
         }
         let (rest, stage) = match rest.split_once('?') {
@@ -152,6 +149,12 @@ impl fmt::Display for SecretRef {
             write!(f, "?stage={stage}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretRef(..)")
     }
 }
 
@@ -217,6 +220,7 @@ mod tests {
             ("sk-1234", RefError::NoScheme),
             (":name", RefError::NoScheme),
             ("C:\\keys", RefError::NoScheme),
+            ("s3:keys", RefError::NoScheme),
             ("env:", RefError::BadName),
             ("file:a\nb", RefError::BadName),
             ("env:sk-1234", RefError::BadVariable),
@@ -231,11 +235,38 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_supported_stores_for_explicit_references() {
-        assert_eq!(SecretRef::explicit("sk-1234").unwrap(), None);
-        assert_eq!(SecretRef::explicit("user:password").unwrap(), None);
-        assert_eq!(SecretRef::explicit("env:A").unwrap(), Some(SecretRef::env("A").unwrap()));
-        assert_eq!(SecretRef::explicit("hashicorp-vault:kv/a").unwrap_err(), RefError::UnknownScheme);
-        assert_eq!(SecretRef::explicit("file:").unwrap_err(), RefError::BadName);
+    fn takes_what_begins_like_a_reference_for_one() {
+        let of = |text: &str| SecretRef::explicit(text).map(|found| found.map(|found| found.to_string()));
+        let long = "a".repeat(33);
+        for literal in [
+            "sk-1234",
+            "Bearer:x",
+            "9f86d081:x",
+            "f47ac10b-58cc-4372-a567-0e02b2c3d479:x",
+            "sk-proj-1:x",
+            "-a:x",
+            "a--b:x",
+            ":x",
+            "a b:x",
+            "a_b:x",
+            "{\"type\": \"service_account\"}",
+            &format!("{long}:x"),
+        ] {
+            assert_eq!(of(literal), Ok(None), "{literal}");
+        }
+        for reference in ["env:A", "user:password", "https://example.com", "hashicorp-vault:kv/a"] {
+            assert_eq!(of(reference), Ok(Some(reference.to_owned())));
+        }
+        assert_eq!(of("file:"), Err(RefError::BadName));
+        assert_eq!(format!("{:?}", SecretRef::explicit("user:password")), "Ok(Some(SecretRef(..)))");
+    }
+
+    #[test]
+    fn lists_schemes() {
+        for (schemes, expected) in
+            [(&[][..], "none"), (&["a"], "a:"), (&["a", "b"], "a: or b:"), (&["a", "b", "c"], "a:, b: or c:")]
+        {
+            assert_eq!(listed(schemes), expected);
+        }
     }
 }

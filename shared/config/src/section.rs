@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{ConfigError, Warning};
 use crate::lookup::Lookup;
 use crate::reference::is_variable;
-use crate::table::{Table, join};
+use crate::table::{Table, is_off, join};
 use crate::value::Value;
 
 /// What LiteLLM writes before the name of a variable.
@@ -64,6 +64,10 @@ impl<'a> Section<'a> {
         &self.path
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     pub(crate) fn scope(&self) -> &'a Scope<'a> {
         self.scope
     }
@@ -116,6 +120,17 @@ impl<'a> Field<'a> {
     /// Whether this is a mapping.
     pub(crate) fn is_mapping(&self) -> bool {
         self.value.is_object()
+    }
+
+    /// Whether it asks for nothing: `false`, or an empty text, list or mapping.
+    pub(crate) fn is_off(&self) -> bool {
+        is_off(&self.value)
+    }
+
+    /// Whether this is a text that begins like a web address.
+    pub(crate) fn is_url(&self) -> bool {
+        let begins = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+        self.value.as_str().is_some_and(begins)
     }
 
     /// The items of a list.
@@ -217,7 +232,7 @@ impl<'a> Field<'a> {
         let read = match &self.value {
             Json::String(text) if text.is_empty() => return Err(self.problem("must not be empty")),
             Json::String(text) => match text.strip_prefix(PREFIX) {
-                Some(name) => self.scope.lookup.secret(name),
+                Some(name) => self.scope.lookup.secret(name, self.scope.env),
                 None => Value::read(text),
             },
             Json::Number(_) | Json::Bool(_) => {
@@ -228,10 +243,17 @@ impl<'a> Field<'a> {
         read.map_err(|error| self.problem(error.to_string()))
     }
 
-    /// One of `environment_variables`: any scalar, kept as a secret or as a reference.
+    /// One of `environment_variables`: any scalar, kept as a secret or as a reference. Web addresses, and hosts with
+    /// a port, begin like references, and are what many variables hold.
     pub(crate) fn variable(self) -> Result<Value, ConfigError> {
+        let is_place = |text: &str| {
+            let after = text.split_once(':').map_or("", |(_, after)| after);
+            after.starts_with("//") || (!after.is_empty() && after.bytes().all(|byte| byte.is_ascii_digit()))
+        };
         match &self.value {
-            Json::String(text) if text.is_empty() => Ok(Value::Literal(SecretString::default())),
+            Json::String(text) if text.is_empty() || is_place(text) => {
+                Ok(Value::Literal(SecretString::from(text.as_str())))
+            }
             Json::String(_) => self.secret(),
             _ => Ok(Value::Literal(SecretString::from(self.scalar()?))),
         }
@@ -246,7 +268,7 @@ impl<'a> Field<'a> {
     }
 
     /// This field with `os.environ/NAME` replaced by the variable's value.
-    fn resolved(self) -> Result<Self, ConfigError> {
+    pub(crate) fn resolved(self) -> Result<Self, ConfigError> {
         let Some(name) = self.value.as_str().and_then(|text| text.strip_prefix(PREFIX)) else {
             return Ok(self);
         };

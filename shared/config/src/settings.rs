@@ -6,6 +6,7 @@ use keyturn_ambient::Env;
 
 use crate::config::Config;
 use crate::error::ConfigError;
+use crate::lookup;
 use crate::reference::SecretRef;
 use crate::source::ConfigSource;
 use crate::value::Value;
@@ -21,6 +22,8 @@ pub struct Settings {
     /// `KEYTURN_MASTER_KEY`, else `LITELLM_MASTER_KEY`: the master key or a reference to it. Default
     /// `general_settings.master_key`; [`Settings::master_key`] chooses.
     pub master_key: Option<Value>,
+    /// Whether it is `KEYTURN_MASTER_KEY`.
+    master_key_is_own: bool,
     /// `KEYTURN_PROVIDER_SECRET`: a reference to one JSON (or `KEY=value`) secret without a field, in which
     /// `os.environ/NAME` is looked up in fields that bear a secret, unless the file names a key management system to
     /// read from. [`Config::parse`] reads it. Default none: the environment.
@@ -83,6 +86,7 @@ impl Settings {
             ("streaming", ResponseMode::Streaming),
             ("buffered", ResponseMode::Buffered),
         ];
+        let own_master_key = master_key(env, "KEYTURN_MASTER_KEY")?;
         let levels = [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info)];
         Ok(Self {
             config: ConfigSource::read(&config).map_err(|error| wrong(CONFIG, error.to_string()))?,
@@ -91,7 +95,8 @@ impl Settings {
                 (store, None) => store,
                 (None, Some(table)) => Some(format!("dynamodb:{table}")),
             },
-            master_key: match master_key(env, "KEYTURN_MASTER_KEY")? {
+            master_key_is_own: own_master_key.is_some(),
+            master_key: match own_master_key {
                 Some(key) => Some(key),
                 None => master_key(env, "LITELLM_MASTER_KEY")?,
             },
@@ -104,10 +109,12 @@ impl Settings {
         })
     }
 
-    /// The master key in effect: the environment's, else the file's.
+    /// The master key in effect: the environment's, else the file's. Where the file says that a manager hosts
+    /// `LITELLM_MASTER_KEY`, that is the one, and not what the environment has under this name.
     #[must_use]
     pub fn master_key<'a>(&'a self, config: &'a Config) -> Option<&'a Value> {
-        self.master_key.as_ref().or(config.general.master_key.as_ref())
+        let hosted = config.general.hosted_master_key.as_ref().filter(|_| !self.master_key_is_own);
+        hosted.or(self.master_key.as_ref()).or(config.general.master_key.as_ref())
     }
 }
 
@@ -121,9 +128,15 @@ fn wrong(variable: &'static str, problem: impl Into<String>) -> ConfigError {
 }
 
 fn master_key(env: &dyn Env, variable: &'static str) -> Result<Option<Value>, ConfigError> {
+    // What AWS KMS encrypted, here or where LiteLLM has it.
+    if let Ok(found) = lookup::variable(variable, env)
+        && found.scheme != "env"
+    {
+        return Ok(Some(Value::Reference(found)));
+    }
     let Some(text) = env.var(variable) else { return Ok(None) };
     let read = match text.strip_prefix("os.environ/") {
-        Some(name) => SecretRef::env(name).map(Value::Reference),
+        Some(name) => lookup::variable(name, env).map(Value::Reference),
         None => Value::read(&text),
     };
     read.map(Some).map_err(|error| wrong(variable, error.to_string()))
@@ -222,10 +235,7 @@ mod tests {
     #[test]
     fn names_the_variable_and_never_the_value() {
         for (variables, expected) in [
-            (
-                &[("KEYTURN_CONFIG", "hashicorp-vault:canary")][..],
-                "KEYTURN_CONFIG names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:",
-            ),
+            (&[("KEYTURN_CONFIG", "vault:#canary")][..], "KEYTURN_CONFIG names no secret after the scheme"),
             (
                 &[("KEYTURN_KEY_STORE", "canary"), ("KEYTURN_TABLE", "canary")],
                 "KEYTURN_KEY_STORE must not be set with KEYTURN_TABLE",
@@ -292,6 +302,36 @@ mod tests {
             };
             assert_eq!(key.expose_secret(), expected);
             assert!(!format!("{settings:?}").contains("sk-"));
+        }
+    }
+
+    #[test]
+    fn a_master_key_that_a_manager_hosts_is_not_the_environments() {
+        let file = |system: &str, hosted: &str| {
+            format!(
+                "model_list: [{{model_name: a, litellm_params: {{model: openai/a}}}}]\n\
+                 general_settings: {{key_management_system: {system}, key_management_settings: {{{hosted}}}}}"
+            )
+        };
+        let hosted = "hosted_keys: [LITELLM_MASTER_KEY]";
+        let ciphertext = ("LITELLM_MASTER_KEY", "AQICAHhciphertext=");
+        for (system, hosted, variables, expected) in [
+            ("aws_kms", hosted, &[ciphertext][..], "aws-kms:env/LITELLM_MASTER_KEY"),
+            ("aws_secret_manager", hosted, &[ciphertext], "aws-secretsmanager:LITELLM_MASTER_KEY"),
+            ("aws_kms", hosted, &[ciphertext, ("KEYTURN_MASTER_KEY", "env:OWN")], "env:OWN"),
+            ("aws_kms", "hosted_keys: [OTHER]", &[("LITELLM_MASTER_KEY", "env:OWN")], "env:OWN"),
+            ("local", "", &[("LITELLM_MASTER_KEY", "aws_kms/AQIC+/=")], "aws-kms:env/LITELLM_MASTER_KEY"),
+            (
+                "local",
+                "",
+                &[("USE_AWS_KMS", "True"), ("LITELLM_SECRET_AWS_KMS_LITELLM_MASTER_KEY", "AQIC")],
+                "aws-kms:env/LITELLM_SECRET_AWS_KMS_LITELLM_MASTER_KEY",
+            ),
+        ] {
+            let config = Config::parse(&file(system, hosted), &env(variables)).unwrap();
+            let settings = Settings::from_env(&env(variables)).unwrap();
+            let key = settings.master_key(&config).unwrap();
+            assert_eq!(key.reference().unwrap().to_string(), expected, "{system} {hosted} {variables:?}");
         }
     }
 }

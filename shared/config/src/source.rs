@@ -18,7 +18,7 @@ impl ConfigSource {
     ///
     /// # Errors
     ///
-    /// The text begins like a reference and is malformed, or names a store that is not supported.
+    /// The text begins like a reference and is malformed.
     pub fn read(text: &str) -> Result<Self, RefError> {
         Ok(match SecretRef::explicit(text)? {
             Some(reference) => Self::Secret(reference),

@@ -103,7 +103,7 @@ fn find(groups: &'static [Group], name: &str) -> Option<&'static str> {
 }
 
 /// Whether a value asks for nothing.
-fn is_off(value: &Value) -> bool {
+pub(crate) fn is_off(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(on) => !on,

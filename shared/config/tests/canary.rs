@@ -11,7 +11,9 @@ fn words(yaml: &str) -> String {
     match Config::parse(yaml, &HashMap::new()) {
         Ok(config) => {
             let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-            format!("{config:?} {config:#?} {warnings:?}")
+            let stores = config.check_stores(&["env", "file"]).map_err(|error| error.in_file(yaml));
+            let problem = stores.as_ref().map_err(ToString::to_string);
+            format!("{config:?} {config:#?} {warnings:?} {stores:?} {problem:?}")
         }
         Err(error) => format!("{error} {error:?}"),
     }
@@ -23,7 +25,7 @@ fn silent(yaml: &str) {
 }
 
 /// Each way a value can be written.
-fn forms() -> [String; 9] {
+fn forms() -> [String; 12] {
     [
         CANARY.to_owned(),
         format!("'{CANARY}'"),
@@ -33,6 +35,9 @@ fn forms() -> [String; 9] {
         format!("{{key: {CANARY}}}"),
         format!("os.environ/{CANARY}"),
         format!("'env:{CANARY}'"),
+        format!("'user:{CANARY}'"),
+        "'cn-canary-c4n4ry:password'".to_owned(),
+        format!("'aws_kms/{CANARY}'"),
         format!("'https://user:{CANARY}@example.com/?key={CANARY}'"),
     ]
 }
@@ -61,6 +66,27 @@ fn in_every_field_that_bears_a_secret() {
         let models = "model_list: [{model_name: a, litellm_params: {model: a}}]";
         silent(&format!("{models}\ngeneral_settings:\n    master_key: {form}\n"));
         silent(&format!("{models}\nenvironment_variables:\n    KEY: {form}\n"));
+    }
+}
+
+#[test]
+fn in_what_is_said_of_managers() {
+    let models = "model_list: [{model_name: a, litellm_params: {model: a, api_key: os.environ/A}}]";
+    for (system, name) in [
+        ("custom", "custom_secret_manager_token"),
+        ("custom", "custom_secret_manager"),
+        ("aws_secret_manager", "aws_web_identity_token"),
+        ("aws_secret_manager", "aws_external_id"),
+        ("aws_secret_manager", "aws_profile_name"),
+        ("aws_kms", "aws_sts_endpoint"),
+        ("hashicorp_vault", "custom_secret_manager_token"),
+        ("local", "custom_secret_manager_token"),
+    ] {
+        for form in forms() {
+            silent(&format!(
+                "{models}\ngeneral_settings:\n  key_management_system: {system}\n  key_management_settings:\n    {name}: {form}\n"
+            ));
+        }
     }
 }
 

@@ -2,14 +2,24 @@
 
 use std::collections::HashMap;
 
-use keyturn_config::Config;
+use keyturn_config::{Config, ConfigError};
+
+/// The stores that there are.
+const STORES: &[&str] = &["aws-secretsmanager", "env", "file", "vault"];
 
 #[expect(clippy::panic, reason = "a test's own helper")]
+fn error_with_line(yaml: &str) -> ConfigError {
+    match Config::parse(yaml, &HashMap::new()).and_then(|config| config.check_stores(STORES)) {
+        Ok(()) => panic!("no error in\n{yaml}"),
+        Err(error) => error.in_file(yaml),
+    }
+}
+
+/// The files are short, so the line says little.
 fn error(yaml: &str) -> String {
-    let env = HashMap::from([("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
-    match Config::parse(yaml, &env) {
-        Ok(_) => panic!("no error in\n{yaml}"),
-        Err(error) => error.to_string(),
+    match error_with_line(yaml) {
+        ConfigError::At { error, .. } => error.to_string(),
+        error => error.to_string(),
     }
 }
 
@@ -122,10 +132,6 @@ fn of_litellm_params() {
         ("api_key: [a]", "api_key must be a text"),
         ("api_key: os.environ/not-a-name", "api_key is not the name of an environment variable"),
         ("api_key: 'file:'", "api_key names no secret after the scheme"),
-        (
-            "api_key: 'hashicorp-vault:secret/openai'",
-            "api_key names a secret store that is not supported: expected env:, file:, aws-secretsmanager: or vault:",
-        ),
         ("api_base: example.com", "api_base must be an http:// or https:// URL"),
         ("api_base: 'https://'", "api_base must be an http:// or https:// URL"),
         ("api_base: 'https://a b'", "api_base must be an http:// or https:// URL"),
@@ -182,8 +188,53 @@ fn of_general_settings() {
         ),
         ("mastr_key: a", "mastr_key is not a known setting; did you mean master_key?"),
         (
-            "key_management_system: azure_key_vault",
-            "key_management_system must be aws_secret_manager, hashicorp_vault or local: no other one is supported",
+            "key_management_system: infisical",
+            "key_management_system must be aws_secret_manager, aws_kms, hashicorp_vault, azure_key_vault, \
+             google_secret_manager, google_kms, cyberark, custom or local",
+        ),
+        // Its store is not in this list.
+        (
+            "key_management_system: azure_key_vault, master_key: os.environ/A",
+            "key_management_system is azure_key_vault, which is not supported here",
+        ),
+        ("use_google_kms: true", "key_management_system is google_kms, which is not supported here"),
+        ("use_azure_key_vault: maybe", "use_azure_key_vault must be true or false"),
+        (
+            "use_azure_key_vault: true, key_management_system: hashicorp_vault",
+            "use_azure_key_vault is the older form of key_management_system: azure_key_vault, and another one is named",
+        ),
+        (
+            "use_azure_key_vault: true, use_google_kms: true",
+            "use_google_kms is the older form of key_management_system: google_kms, and another one is named",
+        ),
+        (
+            "key_management_system: google_secret_manager, key_management_settings: {store_virtual_keys: true}",
+            "key_management_settings.store_virtual_keys cannot be used with google_secret_manager: \
+             it is for aws_secret_manager or hashicorp_vault",
+        ),
+        (
+            "key_management_system: aws_secret_manager, key_management_settings: {aws_profile_name: a}",
+            "key_management_settings.aws_profile_name is not supported: profiles of AWS's configuration files; \
+             give the function's role the permission, or name an aws_role_name",
+        ),
+        (
+            "key_management_system: custom, key_management_settings: {custom_secret_manager: my_manager.Manager}",
+            "key_management_settings.custom_secret_manager is not supported: \
+             secret managers written in Python; give the URL of a service that returns JSON",
+        ),
+        (
+            "key_management_system: custom, key_management_settings: {custom_secret_manager: 'https://u:p@h'}",
+            "key_management_settings.custom_secret_manager \
+             must not hold a user or password: put the credential in a field of its own",
+        ),
+        (
+            "key_management_system: google_kms, key_management_settings: {aws_role_name: a}",
+            "key_management_settings.aws_role_name is a setting of aws_secret_manager; \
+             key_management_system is google_kms",
+        ),
+        (
+            "key_management_system: aws_kms, master_key: os.environ/A-B",
+            "master_key names no secret after the scheme",
         ),
         (
             "key_management_settings: {store_virtual_keys: true}",
@@ -204,22 +255,13 @@ fn of_general_settings() {
             "key_management_settings.hosted_key is not a known setting; did you mean hosted_keys?",
         ),
         (
-            "key_management_settings: {aws_role_name: a}",
-            "key_management_settings.aws_role_name is not supported: \
-             a role of its own for the secret manager; give the function's role the permission",
-        ),
-        (
-            "key_management_system: aws_secret_manager, key_management_settings: {aws_region_name: us-east-1}",
-            "key_management_settings.aws_region_name must be the region that the function runs in (AWS_REGION)",
-        ),
-        (
             "key_management_system: aws_secret_manager, key_management_settings: {access_mode: all}",
             "key_management_settings.access_mode must be read_only, read_and_write or write_only",
         ),
         (
             "key_management_system: hashicorp_vault, key_management_settings: {primary_secret_name: a}",
-            "key_management_settings.primary_secret_name is not supported: \
-             a setting of aws_secret_manager; key_management_system is hashicorp_vault",
+            "key_management_settings.primary_secret_name is a setting of aws_secret_manager; \
+             key_management_system is hashicorp_vault",
         ),
         (
             "key_management_system: hashicorp_vault, master_key: os.environ/../a",
@@ -228,11 +270,6 @@ fn of_general_settings() {
         (
             "key_management_system: aws_secret_manager, master_key: os.environ/a#b",
             "master_key names no secret after the scheme",
-        ),
-        (
-            "use_google_kms: true",
-            "use_google_kms is not supported: this key manager; \
-          use key_management_system: aws_secret_manager or hashicorp_vault",
         ),
     ];
     for (field, expected) in cases {
@@ -254,7 +291,7 @@ fn of_general_settings() {
             &format!("prefix_for_stored_virtual_keys: {}", "a".repeat(200)),
             "prefix_for_stored_virtual_keys must be a path of letters, digits and _+=.@-, at most 200 characters",
         ),
-        ("replica_regions: [a]", "replica_regions is not supported: copies of virtual keys in other regions"),
+        ("replica_regions: a", "replica_regions must be a list"),
         ("tags: [a]", "tags must be a mapping"),
         ("tags: {a: [b]}", "tags.a must be a single value, not a list or a mapping"),
         (
@@ -266,7 +303,7 @@ fn of_general_settings() {
         ("kms_key_id: 1", "kms_key_id must be a text: put it in quotes"),
         (
             "custom_secret_manager: a.B",
-            "custom_secret_manager is not supported: secret managers written in Python",
+            "custom_secret_manager is a setting of custom; key_management_system is aws_secret_manager",
         ),
     ] {
         let file = with(&format!(
@@ -450,4 +487,98 @@ fn of_federation() {
         let file = format!("model_list: [{{model_name: a, litellm_params: {{model: {model}, {fields}}}}}]");
         assert_eq!(error(&file), format!("model_list[0].litellm_params.{expected}"), "{fields}");
     }
+}
+
+/// Everywhere that a secret may stand.
+#[test]
+fn of_stores_that_there_are_not() {
+    let expected =
+        "names a secret store that there is not: expected aws-secretsmanager:, env:, file: or vault:";
+    let literal = "; a literal that begins like this can stand in a variable or a file only";
+    for (text, hint) in [
+        ("user:password", literal),
+        ("hashicorp-vault:secret/openai", literal),
+        ("aws_kms/AQICAHh+/=", literal),
+        ("aws-secret-manager:prod/openai", "; did you mean aws-secretsmanager:?"),
+        ("aws-secrets-manager:prod/openai", "; did you mean aws-secretsmanager:?"),
+        ("valut:secret/openai", "; did you mean vault:?"),
+    ] {
+        for (path, file) in [
+            (
+                "model_list[1].litellm_params.api_key",
+                format!(
+                    "model_list: [{{model_name: a, litellm_params: {{model: a}}}}, \
+                     {{model_name: b, litellm_params: {{model: b, api_key: '{text}'}}}}]"
+                ),
+            ),
+            ("general_settings.master_key", with(&format!("general_settings: {{master_key: '{text}'}}"))),
+            ("environment_variables.A", with(&format!("environment_variables: {{A: '{text}'}}"))),
+        ] {
+            assert_eq!(error(&file), format!("{path} {expected}{hint}"), "{text}");
+        }
+    }
+    let address = "model_list: [{model_name: a, litellm_params: {model: a, api_key: 'vault://secret/a'}}]";
+    let config = Config::parse(address, &HashMap::new()).unwrap();
+    let told = config.check_stores(&["env"]).unwrap_err().to_string();
+    assert!(told.starts_with("model_list[0].litellm_params.api_key names a secret store"), "{told}");
+    let file = with(
+        "general_settings: {key_management_system: custom, \
+         key_management_settings: {custom_secret_manager: 'https://secrets', custom_secret_manager_token: 'a:b'}}",
+    );
+    let config = Config::parse(&file, &HashMap::new()).unwrap();
+    assert_eq!(
+        config.check_stores(&["custom"]).unwrap_err().to_string(),
+        "general_settings.key_management_settings.custom_secret_manager_token \
+         names a secret store that there is not: expected custom:; \
+         a literal that begins like this can stand in a variable or a file only"
+    );
+    let env = HashMap::from([("KEYTURN_PROVIDER_SECRET".to_owned(), "files:/run/secrets".to_owned())]);
+    let config = Config::parse(&with(""), &env).unwrap();
+    assert_eq!(
+        config.check_stores(STORES).unwrap_err().to_string(),
+        format!("the environment variable KEYTURN_PROVIDER_SECRET {expected}; did you mean file:?")
+    );
+}
+
+#[test]
+fn they_have_the_line_of_the_field() {
+    let file = "\
+general_settings:
+  master_key: sk-1234
+model_list:
+  - model_name: a
+    litellm_params:
+      model: openai/a
+      {MISTAKE}
+  - model_name: b
+    litellm_params: {model: openai/b}
+router_settings:
+  fallbacks:
+    - a: [c]
+";
+    for (mistake, expected) in [
+        ("rpm: many", "line 7: model_list[0].litellm_params.rpm must be a whole number, zero or more"),
+        (
+            "max_budget: 0",
+            "line 7: model_list[0].litellm_params.max_budget is not supported: budgets of deployments",
+        ),
+        (
+            "sk-1234: a",
+            "line 5: model_list[0].litellm_params.(a name that is not shown) is not a known setting",
+        ),
+        (
+            "api_base: os.environ/BASE",
+            "line 7: model_list[0].litellm_params.api_base: the environment variable BASE is not set",
+        ),
+        (
+            "rpm: 1",
+            "line 11: router_settings.fallbacks leads to c, which model_list does not have; did you mean a?",
+        ),
+    ] {
+        assert_eq!(error_with_line(&file.replace("{MISTAKE}", mistake)).to_string(), expected);
+    }
+    let missing = error_with_line("# Nothing.\nmodel_list:\n- litellm_params:\n    model: a\n");
+    assert_eq!(missing.to_string(), "line 3: model_list[0].model_name is missing");
+    assert_eq!(missing.path(), Some("model_list[0].model_name"));
+    assert_eq!(error_with_line("general_settings: {}").to_string(), "model_list is missing");
 }

@@ -1,6 +1,8 @@
 //! What every function needs before its first event: its configuration, and its own secrets.
 
-use keyturn_config::{ConfigSource, Value};
+use keyturn_ambient::Env;
+use keyturn_config::{Config, ConfigError, ConfigSource, Value};
+use keyturn_secrets::stores::schemes;
 use keyturn_secrets::{CredentialCache, SecretError};
 use secrecy::SecretString;
 
@@ -41,6 +43,17 @@ pub async fn configuration(source: &ConfigSource, secrets: &CredentialCache) -> 
             Err(source) => Err(SetupError::Secret { what: "the configuration", source }),
         },
     }
+}
+
+/// The configuration of a text; every secret that it names is in a store that there is.
+///
+/// # Errors
+///
+/// [`ConfigError`] names the field, and its line.
+pub fn parsed(text: &str, env: &dyn Env) -> Result<Config, ConfigError> {
+    let config = Config::parse(text, env)?;
+    config.check_stores(&schemes()).map_err(|error| error.in_file(text))?;
+    Ok(config)
 }
 
 /// The master key, where one is configured.

@@ -60,7 +60,6 @@ impl Service {
 
     /// A call of a path, given by its segments. They are percent-encoded; none may be empty or made of dots, which would
     /// name another place than the one that is meant.
-    #[must_use]
     pub fn call(&self, method: Method, path: &[&str]) -> Call<'_> {
         let mut url = self.base.clone();
         let mut wrong = None;
@@ -73,7 +72,6 @@ impl Service {
     }
 
     /// A call of a whole address.
-    #[must_use]
     pub fn call_url(&self, method: Method, url: Url) -> Call<'_> {
         Call { headers: self.headers.clone(), ..Call::new(&self.http, method, url) }
     }

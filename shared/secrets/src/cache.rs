@@ -210,10 +210,8 @@ impl Inner {
         if let Some(entry) = known {
             return Ok(entry);
         }
-        let store = self.stores.find(&reference.scheme).ok_or_else(|| SecretError::UnknownScheme {
-            reference: reference.to_string(),
-            scheme: reference.scheme.clone(),
-        })?;
+        let store = self.stores.find(&reference.scheme);
+        let store = store.ok_or_else(|| SecretError::unknown_scheme(&self.stores.schemes()))?;
         let stage = Stage::of(reference.stage.as_deref());
         let label = (stage != Stage::Current).then(|| stage.label().to_owned());
         let whole = SecretRef { field: None, stage: label, ..reference.clone() };

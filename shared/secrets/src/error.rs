@@ -32,7 +32,7 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-/// Why a secret could not be had. It names the reference and never a value.
+/// Why a secret could not be had. It names the reference, if it is one, and never a value.
 ///
 /// It is `Clone` because all who wait for one read share its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -84,13 +84,12 @@ pub enum SecretError {
         #[source]
         cause: Cause,
     },
-    /// No store has this scheme: a mistake in the configuration.
-    #[error("secret `{reference}`: no store for the scheme `{scheme}`")]
+    /// No store has this scheme: a mistake in the configuration. Neither the reference nor its scheme is named: it may
+    /// be no reference at all, but a key with a colon in it.
+    #[error("there is no such secret store: expected {expected}")]
     UnknownScheme {
-        /// The reference that was asked for.
-        reference: String,
-        /// Its scheme.
-        scheme: String,
+        /// The schemes that there are.
+        expected: String,
     },
 }
 
@@ -117,6 +116,12 @@ impl SecretError {
     #[must_use]
     pub fn conflict(reference: impl Into<String>, cause: &str) -> Self {
         Self::Conflict { reference: reference.into(), cause: Cause::new(cause) }
+    }
+
+    /// No store of this scheme, but of these.
+    #[must_use]
+    pub fn unknown_scheme(schemes: &[&str]) -> Self {
+        Self::UnknownScheme { expected: keyturn_config::listed(schemes) }
     }
 
     /// Not readable.

@@ -57,6 +57,12 @@ static STORES: &[(&str, Constructor)] = &[
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
 
+/// The schemes of all stores: what a reference may begin with.
+#[must_use]
+pub fn schemes() -> Vec<&'static str> {
+    STORES.iter().map(|(scheme, _)| *scheme).collect()
+}
+
 /// Builds a store that writes.
 type StagedConstructor = fn(&Surroundings) -> Arc<dyn StagedStore>;
 
@@ -67,6 +73,12 @@ static STAGED_STORES: &[(&str, StagedConstructor)] = &[
     (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
+
+/// The schemes of the stores that write.
+#[must_use]
+pub fn staged_schemes() -> Vec<&'static str> {
+    STAGED_STORES.iter().map(|(scheme, _)| *scheme).collect()
+}
 
 /// Builds the store of a scheme that writes; `None` when there is none. It connects to nothing.
 #[must_use]
@@ -110,6 +122,12 @@ impl Stores {
         self
     }
 
+    /// The schemes of these stores.
+    #[must_use]
+    pub fn schemes(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(scheme, _)| *scheme).collect()
+    }
+
     /// The store of a scheme.
     #[must_use]
     pub fn find(&self, scheme: &str) -> Option<&Arc<dyn SecretStore>> {
@@ -128,6 +146,7 @@ mod tests {
     use std::collections::HashMap;
 
     use keyturn_ambient::SystemClock;
+    use keyturn_config::SecretRef;
 
     use super::*;
 
@@ -138,9 +157,12 @@ mod tests {
     #[test]
     fn each_scheme_builds_the_store_that_answers_to_it() {
         let stores = stores(Arc::new(HashMap::new()));
-        for (scheme, _) in STORES {
-            assert_eq!(stores.find(scheme).unwrap().scheme(), *scheme);
+        for scheme in schemes() {
+            assert_eq!(stores.find(scheme).unwrap().scheme(), scheme);
+            let reference = format!("{scheme}:x");
+            assert!(SecretRef::explicit(&reference).unwrap().is_some(), "{reference} is no reference");
         }
+        assert_eq!(stores.schemes(), schemes());
         assert!(stores.find("nonesuch").is_none());
     }
 
@@ -151,8 +173,8 @@ mod tests {
             http: keyturn_http::client().unwrap(),
             clock: Arc::new(SystemClock),
         };
-        for (scheme, _) in STAGED_STORES {
-            assert_eq!(open_staged(scheme, &found).unwrap().scheme(), *scheme);
+        for scheme in staged_schemes() {
+            assert_eq!(open_staged(scheme, &found).unwrap().scheme(), scheme);
         }
         assert!(open_staged(Files::SCHEME, &found).is_none());
     }

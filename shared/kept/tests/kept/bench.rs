@@ -121,6 +121,7 @@ pub(crate) fn settings(prefix: &str) -> StoredKeys {
         description: Some("a virtual key".to_owned()),
         tags: BTreeMap::from([("Team".to_owned(), "llm".to_owned())]),
         kms_key_id: None,
+        replica_regions: Vec::new(),
     }
 }
 

@@ -198,16 +198,13 @@ async fn settings_are_checked() {
     let world = World::new().await;
     world.rig.hold_to_settings("anthropic", &world.settings(&json!({})), &["admin_key"]);
     let wrong = |more: Value| world.rig.wrong("anthropic", world.settings(&more));
-    for neither in ["", "nonesuch:x"] {
+    for neither in ["", "Nonesuch:x", "s3:x"] {
         assert_eq!(
             wrong(json!({"pool": neither})),
             "keyturn:pool is neither a field's name nor a secret reference"
         );
     }
-    assert!(
-        wrong(json!({"pool": "ssm:x"}))
-            .starts_with("keyturn:pool names a secret store that is not supported")
-    );
+    assert_eq!(wrong(json!({"pool": "file:"})), "keyturn:pool names no secret after the scheme");
 }
 
 #[tokio::test]
