@@ -6,6 +6,7 @@
 mod aws;
 mod bench;
 mod memory;
+mod pages;
 mod scenarios;
 mod vault;
 
