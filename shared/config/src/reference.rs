@@ -4,6 +4,7 @@
 //! - `aws-secretsmanager:prod/keyturn/providers#OPENAI_API_KEY`
 //! - `env:OPENAI_API_KEY` (LiteLLM's `os.environ/OPENAI_API_KEY` becomes this, or the key management system)
 //! - `vault:secret/litellm/providers#OPENAI_API_KEY`
+//! - `sealed:1.AbCd…`, the secret itself, encrypted (`keyturn seal` makes it)
 //! - `file:/vault/secrets/providers.env#OPENAI_API_KEY`, `file:/mnt/secrets/openai-api-key`
 //!
 //! Which schemes there are is known to who has the stores: [`Config::check_stores`](crate::Config::check_stores) is

@@ -12,6 +12,7 @@
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |
 //! | `google-kms` | a ciphertext in an environment variable or in the reference, decrypted by Google Cloud KMS | `GOOGLE_KMS_RESOURCE_NAME`, and Google's identity (`keyturn_identity::google`) |
 //! | `google-secretmanager` | Google Secret Manager | `GOOGLE_SECRET_MANAGER_PROJECT_ID`, and Google's identity |
+//! | `sealed` | the reference itself, encrypted with a salt key | `KEYTURN_SALT_KEYS`, `KEYTURN_SALT_KEY`, `LITELLM_SALT_KEY` |
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
 //!
 //! AWS Secrets Manager, Google Secret Manager and Vault can be written too: they are [`StagedStore`]s, opened by

@@ -11,6 +11,7 @@ mod file;
 mod google;
 mod google_kms;
 mod google_secret_manager;
+mod sealed;
 mod vault;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use federation::Federation;
 pub use file::Files;
 pub use google_kms::GoogleKms;
 pub use google_secret_manager::GoogleSecretManager;
+pub use sealed::{SaltKeyError, SaltKeys, SealedValues};
 pub use vault::HashiCorpVault;
 
 /// What a store is built from.
@@ -49,11 +51,12 @@ static STORES: &[(&str, Constructor)] = &[
     (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
-    (Environment::SCHEME, |found| Arc::new(Environment::new(Arc::clone(&found.env)))),
+    (Environment::SCHEME, |found| Arc::new(Environment::opening(found))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
     (GoogleKms::SCHEME, |found| Arc::new(GoogleKms::new(found))),
     (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
+    (SealedValues::SCHEME, |found| Arc::new(SealedValues::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
 ];
 

@@ -75,6 +75,41 @@ fn shows_nothing(shown: &str) {
     assert!(!shown.contains("4f1d9b"));
 }
 
+#[tokio::test]
+async fn no_failure_to_open_a_sealed_value_shows_it_or_a_salt_key() {
+    use keyturn_sealed::{SaltKey, Sealed, Version};
+    let key = |number: u32, text: &str| SaltKey::new(Version::new(number).unwrap(), text.into()).unwrap();
+    let salt = format!("sk-salt-{CANARY}");
+    let sealed = Sealed::seal(&SecretString::from(CANARY), &key(1, &salt)).unwrap().to_string();
+    let other = format!("sk-another-{CANARY}");
+    let settings: [&[(&str, &str)]; 7] = [
+        &[("KEYTURN_SALT_KEY", &other)],
+        &[("KEYTURN_SALT_KEY", CANARY)],
+        &[("KEYTURN_SALT_KEYS", &salt)],
+        &[("KEYTURN_SALT_KEYS", &format!("2:{salt}"))],
+        &[("KEYTURN_SALT_KEYS", &format!("1:{salt} 1:{salt}"))],
+        &[("KEYTURN_SALT_KEYS", &format!("1:env:{salt}"))],
+        &[("KEYTURN_SALT_KEYS", "1:env:SALT"), ("SALT", CANARY)],
+    ];
+    let mut shown = String::new();
+    for variables in settings {
+        for (name, reference) in [("sealed", sealed.as_str()), ("env", "env:VALUE")] {
+            let found = surroundings(&[variables, &[("VALUE", &sealed)]].concat());
+            let stores = Stores::new(Arc::clone(&found.env), &found.http, Arc::clone(&found.clock));
+            let store = stores.find(name).unwrap();
+            let error = store.get(&reference[name.len() + 1..], &Stage::Current).await.unwrap_err();
+            shown.push_str(&words(&error));
+        }
+    }
+    let found = surroundings(&[("KEYTURN_SALT_KEY", &salt)]);
+    let stores = Stores::new(Arc::clone(&found.env), &found.http, Arc::clone(&found.clock));
+    let secret =
+        stores.find("sealed").unwrap().get(&sealed["sealed:".len()..], &Stage::Current).await.unwrap();
+    assert_eq!(secret.value.expose(), CANARY);
+    write!(shown, "{secret:?} {:?}", key(1, &salt)).unwrap();
+    shows_nothing(&shown);
+}
+
 fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
     let env: HashMap<String, String> =
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

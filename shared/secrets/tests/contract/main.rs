@@ -12,4 +12,5 @@ mod files;
 mod google_kms;
 mod google_secret_manager;
 mod promises;
+mod sealed;
 mod vault;

@@ -53,7 +53,7 @@ async fn value(store: &dyn SecretStore, name: &str) -> String {
     store.get(name, &Stage::Current).await.unwrap().value.expose().to_owned()
 }
 
-async fn reads(store: &dyn SecretStore, seed: &dyn Seed) {
+pub(crate) async fn reads(store: &dyn SecretStore, seed: &dyn Seed) {
     let name = seed.put("plain", "sk-one").await;
     assert_eq!(value(store, &name).await, "sk-one");
 }
@@ -79,7 +79,7 @@ async fn versions(store: &dyn SecretStore, seed: &dyn Seed) {
     assert!(!one.version.as_str().contains("sk-"));
 }
 
-async fn stages(store: &dyn SecretStore, seed: &dyn Seed) {
+pub(crate) async fn stages(store: &dyn SecretStore, seed: &dyn Seed) {
     let name = seed.put("stages", "one").await;
     let one = store.get(&name, &Stage::Current).await.unwrap();
     let error = store.get(&name, &Stage::Previous).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn stages(store: &dyn SecretStore, seed: &dyn Seed) {
     assert!(matches!(error, SecretError::NotFound { .. }), "{error:?}");
 }
 
-async fn any_text(store: &dyn SecretStore, seed: &dyn Seed) {
+pub(crate) async fn any_text(store: &dyn SecretStore, seed: &dyn Seed) {
     let name = seed.put("text", "schlüssel 🔑 \"'\\ $X\n=").await;
     assert_eq!(value(store, &name).await, "schlüssel 🔑 \"'\\ $X\n=");
     let long = "é".repeat(seed.longest() / 2);
@@ -104,7 +104,7 @@ async fn any_text(store: &dyn SecretStore, seed: &dyn Seed) {
     assert_eq!(value(store, &name).await, long);
 }
 
-async fn fields(store: Arc<dyn SecretStore>, seed: &dyn Seed) {
+pub(crate) async fn fields(store: Arc<dyn SecretStore>, seed: &dyn Seed) {
     let scheme = store.scheme();
     let reference = |name: &str, field: &str| SecretRef {
         scheme: scheme.to_owned(),
@@ -152,7 +152,7 @@ async fn many(store: &dyn SecretStore, seed: &dyn Seed) {
     }
 }
 
-async fn at_once(store: &dyn SecretStore, seed: &dyn Seed) {
+pub(crate) async fn at_once(store: &dyn SecretStore, seed: &dyn Seed) {
     let mut names = Vec::new();
     for number in 0..4 {
         names.push(seed.put(&format!("once{number}"), &format!("value{number}")).await);
