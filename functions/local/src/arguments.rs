@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::Key;
 use crate::rotation::{Rotate, Rotation};
+use crate::seal::{Seal, Unseal};
 
 /// An LLM gateway with LiteLLM's configuration, keys and clients, and no server to keep up.
 #[derive(Debug, Parser)]
@@ -31,6 +32,10 @@ pub enum Command {
     Rotate(Rotate),
     /// Look after rotations.
     Rotation(Rotation),
+    /// Seal a secret: encrypt it, so that it may stand in a file that others read.
+    Seal(Seal),
+    /// Look at sealed secrets.
+    Unseal(Unseal),
 }
 
 /// How to serve.

@@ -5,6 +5,7 @@ mod show;
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use keyturn_ambient::{Clock, Env};
@@ -169,10 +170,10 @@ impl Fields {
 /// # Errors
 ///
 /// [`CommandError`] says why not.
-pub async fn run(key: Key, env: &dyn Env, clock: &dyn Clock) -> Result<(), CommandError> {
+pub async fn run(key: Key, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Result<(), CommandError> {
     let now = clock.now();
     let Key { url, data_dir, json: as_json, action } = key;
-    let client = Client::new(&url, &data_dir, env)?;
+    let client = Client::new(&url, &data_dir, env, clock).await?;
     let answer = match action {
         Action::Generate(fields) => {
             let answer = client.post("/key/generate", &Value::Object(fields.body())).await?;

@@ -1,11 +1,12 @@
 //! Why the gateway did not start, in words for a terminal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keyturn_entry::setup::SetupError;
 use keyturn_keys::ManageError;
 use keyturn_keys::store::StoreFailure;
 use keyturn_request::LoadError;
+use keyturn_secrets::stores::SaltKeyError;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,18 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A key in the data directory that is sealed.
+    #[error("cannot open or seal {path}")]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: SaltKeyError,
+    },
+    /// The salt key that keys are sealed with.
+    #[error("cannot use the salt key")]
+    SaltKey(#[source] SaltKeyError),
     /// The embedded DynamoDB.
     #[error("cannot open the key table (keys.db): {0}")]
     Table(String),
@@ -46,6 +59,11 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// The system does not let us use a file or directory of the data directory.
+pub(crate) fn data(path: &Path, source: std::io::Error) -> Error {
+    Error::Data { path: PathBuf::from(path), source }
 }
 
 /// Writes an error and its causes to standard error; red on a terminal.

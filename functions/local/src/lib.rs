@@ -8,17 +8,21 @@
 //! | `told` | what lets the gateway see a changed key at once |
 //! | `command` | `keyturn key …`, against any gateway |
 //! | `rotation` | `keyturn rotate` and `keyturn rotation …` |
+//! | `seal` | `keyturn seal` and `keyturn unseal` |
+//! | `chest` | keys in files, sealed where there is a salt key |
 //! | `table` | DynamoDB in a file, so that the production key store is what runs here too |
 //! | `first_run` | the master key and a first virtual key, made once |
 //! | `greeting` | what is printed when the gateway is up |
 
 mod arguments;
+mod chest;
 mod command;
 mod error;
 mod first_run;
 mod greeting;
 mod look;
 mod rotation;
+mod seal;
 mod server;
 mod start;
 mod table;
@@ -28,4 +32,5 @@ pub use arguments::{Arguments, Command};
 pub use command::{CommandError, run as run_key};
 pub use error::{Error, complain};
 pub use rotation::{Ask as RotationAsk, RotationCommandError, run as run_rotation};
+pub use seal::{Ask as SealAsk, SealCommandError, run as run_seal};
 pub use start::start;

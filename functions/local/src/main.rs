@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use keyturn_ambient::{ProcessEnv, SystemClock};
-use keyturn_local::{Arguments, Command, RotationAsk};
+use keyturn_local::{Arguments, Command, RotationAsk, SealAsk};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,18 +22,32 @@ async fn main() -> ExitCode {
         }
         Command::Rotate(rotate) => rotation(RotationAsk::Rotate(rotate)).await,
         Command::Rotation(ask) => rotation(RotationAsk::Rotation(ask)).await,
-        Command::Key(key) => match keyturn_local::run_key(key, &ProcessEnv, &SystemClock).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                error.complain();
-                ExitCode::FAILURE
+        Command::Seal(ask) => seal(SealAsk::Seal(ask)).await,
+        Command::Unseal(ask) => seal(SealAsk::Unseal(ask)).await,
+        Command::Key(key) => {
+            match keyturn_local::run_key(key, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    error.complain();
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
     }
 }
 
 async fn rotation(ask: RotationAsk) -> ExitCode {
     match keyturn_local::run_rotation(ask, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.complain();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn seal(ask: SealAsk) -> ExitCode {
+    match keyturn_local::run_seal(ask, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.complain();

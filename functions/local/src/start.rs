@@ -10,9 +10,11 @@ use keyturn_keys::{KeyHash, KeyStore, Manager};
 use keyturn_keys_api::{Api, Parts};
 use keyturn_request::log::stderr;
 use keyturn_request::{Gateway, Options};
+use keyturn_secrets::stores::SaltKeys;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::Serve;
+use crate::chest::Chest;
 use crate::error::Error;
 use crate::greeting::Greeting;
 use crate::told::Told;
@@ -28,8 +30,10 @@ pub async fn start(arguments: Serve, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -
     first_run::directory(&arguments.data_dir)?;
     let keys = table::open(&arguments.data_dir.join("keys.db"), &http).await?;
     let manager = Manager::new(Arc::clone(&keys) as _, Arc::clone(&clock), ManagerOptions::default());
-    let virtual_key = first_run::virtual_key(&arguments.data_dir, &manager).await?;
-    let master_key = first_run::master_key(&arguments.data_dir)?;
+    let found = Surroundings { env: Arc::clone(&env), http: http.clone(), clock: Arc::clone(&clock) };
+    let chest = Chest::new(SaltKeys::new(&found)).await?;
+    let virtual_key = first_run::virtual_key(&arguments.data_dir, &chest, &manager).await?;
+    let master_key = first_run::master_key(&arguments.data_dir, &chest).await?;
 
     let options = Options {
         env,

@@ -15,8 +15,8 @@ use in_process::InProcess;
 use keyturn_http::aws::sdk_config;
 use keyturn_keys::DynamoKeyStore;
 
+use crate::chest::owners_only;
 use crate::error::Error;
-use crate::first_run;
 
 /// The table's name in the file.
 const TABLE: &str = "keyturn";
@@ -30,7 +30,7 @@ pub(crate) async fn open(
     file: &Path,
     http: &reqwest::Client,
 ) -> Result<Arc<Gathering<DynamoKeyStore>>, Error> {
-    first_run::owners_only(file)?;
+    owners_only(file)?;
     let database = Database::new(&file.to_string_lossy()).map_err(|error| Error::Table(error.to_string()))?;
     // The SDK wants a region and credentials; in the process nobody checks them.
     let names = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

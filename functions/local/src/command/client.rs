@@ -1,8 +1,10 @@
 //! The management API, as a command calls it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use keyturn_ambient::Env;
+use keyturn_ambient::{Clock, Env};
+use keyturn_secrets::stores::{SaltKeys, Surroundings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
@@ -10,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::standard_input;
+use crate::chest::opened;
 
 /// Where the key for the gateway is.
 const API_KEY: &str = "KEYTURN_API_KEY";
@@ -27,6 +30,14 @@ pub enum CommandError {
     NoKey {
         /// Where one was looked for.
         path: PathBuf,
+    },
+    /// The master key is sealed, and does not open.
+    #[error("cannot open {path}: {reason}")]
+    Sealed {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The key cannot stand in a header.
     #[error("the key for the gateway has characters that no key has")]
@@ -93,23 +104,35 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, data_dir: &Path, env: &dyn Env) -> Result<Self, CommandError> {
+    pub(super) async fn new(
+        url: &str,
+        data_dir: &Path,
+        env: Arc<dyn Env>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, CommandError> {
         let url: Url = url.parse().map_err(|_| CommandError::Url)?;
         if url.cannot_be_a_base() || !["http", "https"].contains(&url.scheme()) {
             return Err(CommandError::Url);
         }
+        let http = keyturn_http::client_through_proxy(&*env)?;
         let path = data_dir.join("master-key");
         let key = match env.var(API_KEY) {
             Some(key) => SecretString::from(key),
             None => match std::fs::read_to_string(&path) {
-                Ok(key) => SecretString::from(key.trim()),
+                Ok(key) => {
+                    let salt_keys = SaltKeys::new(&Surroundings { env, http: http.clone(), clock });
+                    opened(key.trim(), &salt_keys).await.map_err(|error| {
+                        let reason = keyturn_ambient::with_causes(&error);
+                        CommandError::Sealed { path, reason }
+                    })?
+                }
                 Err(_) => return Err(CommandError::NoKey { path }),
             },
         };
         let bearer = format!("Bearer {}", key.expose_secret());
         let mut authorization = HeaderValue::from_str(&bearer).map_err(|_| CommandError::BadKey)?;
         authorization.set_sensitive(true);
-        Ok(Self { http: keyturn_http::client_through_proxy(env)?, url, authorization })
+        Ok(Self { http, url, authorization })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, CommandError> {
