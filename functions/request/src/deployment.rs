@@ -19,13 +19,15 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
 pub(crate) struct Deployment {
+    /// Its place in `model_list`, from 0.
+    pub(crate) index: usize,
     /// `model_info.id`, or one made from the entry: `x-litellm-model-id`.
     pub(crate) id: String,
     /// `model_name`.
     pub(crate) group: String,
     pub(crate) provider: &'static dyn Provider,
     /// The provider's model, parameters and endpoint; the model may hold a `*`.
-    target: Target,
+    pub(crate) target: Target,
     /// The secret fields that the provider reads.
     pub(crate) secrets: Vec<(&'static str, Value)>,
     /// Those that stand in for them when they cannot be had; empty: nothing does.
@@ -74,6 +76,7 @@ impl Deployment {
                 drop_params: entry.drop_params.unwrap_or(drop_params),
                 max_output_tokens: entry.info.max_output_tokens.or(entry.info.max_tokens),
             },
+            index: entry.index,
             id: entry.id,
             group: entry.model_name,
             provider,
@@ -188,20 +191,24 @@ impl Deployment {
 /// The provider and its own model name: `custom_llm_provider`, else the prefix, else who the price table says
 /// has a model of that name.
 fn resolve(entry: &keyturn_config::Deployment) -> Result<(&'static dyn Provider, String), LoadError> {
-    let unknown =
-        || LoadError::UnknownProvider { model_name: entry.model_name.clone(), model: entry.model.clone() };
-    if let Some(name) = &entry.custom_llm_provider {
-        let provider = keyturn_providers::find(name).ok_or_else(unknown)?;
-        let model = entry.model.strip_prefix(&format!("{name}/")).unwrap_or(&entry.model);
-        return Ok((provider, model.to_owned()));
+    provider_of(entry.custom_llm_provider.as_deref(), &entry.model).ok_or_else(|| {
+        LoadError::UnknownProvider { model_name: entry.model_name.clone(), model: entry.model.clone() }
+    })
+}
+
+/// The provider that `custom_llm_provider` and `model` of an entry mean, and its own name of the model.
+#[must_use]
+pub fn provider_of(custom: Option<&str>, model: &str) -> Option<(&'static dyn Provider, String)> {
+    if let Some(name) = custom {
+        let own = model.strip_prefix(&format!("{name}/")).unwrap_or(model);
+        return Some((keyturn_providers::find(name)?, own.to_owned()));
     }
-    if let Some((prefix, model)) = entry.model.split_once('/')
+    if let Some((prefix, own)) = model.split_once('/')
         && let Some(provider) = keyturn_providers::find(prefix)
     {
-        return Ok((provider, model.to_owned()));
+        return Some((provider, own.to_owned()));
     }
-    let listed = prices::provider_of(&entry.model).and_then(keyturn_providers::find);
-    listed.map(|provider| (provider, entry.model.clone())).ok_or_else(unknown)
+    Some((prices::provider_of(model).and_then(keyturn_providers::find)?, model.to_owned()))
 }
 
 /// The secret fields of an entry. If it has none, they fall back to the variables that LiteLLM reads, except when it

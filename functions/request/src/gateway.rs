@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_config::{ConfigError, ConfigSource, ResponseMode, SecretRef, Settings, StoredKeys};
+use keyturn_config::{ConfigError, ResponseMode, SecretRef, StoredKeys};
 use keyturn_entry::log::{Level, Log, with_causes};
 use keyturn_entry::setup::{self, SetupError};
 use keyturn_entry::{Door, Presented};
@@ -14,15 +14,17 @@ use keyturn_http::ClientError;
 use keyturn_keys::{
     Admission, AdmissionStore, Identity, KeyError, KeyHash, Keys, KeysOptions, PlaceError, Surroundings,
 };
-use keyturn_secrets::{CacheSettings, CredentialCache, SecretError, Stores};
+use keyturn_secrets::{CredentialCache, SecretError};
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::attempt::Ask;
+use crate::credential_numbers::CredentialNumbers;
 use crate::deployment::Deployment;
 use crate::error::GatewayError;
 use crate::fallbacks::Fallbacks;
+use crate::loaded::{Loaded, Source, Upstream};
 use crate::router::{Cooldown, Router};
 use crate::stream::Limit;
 
@@ -132,6 +134,7 @@ pub struct Gateway {
     pub(crate) deployments: Vec<Arc<Deployment>>,
     pub(crate) fallbacks: Fallbacks,
     pub(crate) credentials: CredentialCache,
+    pub(crate) numbers: CredentialNumbers,
     pub(crate) keys: Option<Keys>,
     pub(crate) num_retries: u32,
     clock: Arc<dyn Clock>,
@@ -153,28 +156,10 @@ impl Gateway {
     /// the requests that need it are refused until it can.
     pub async fn load(options: Options) -> Result<Arc<Self>, LoadError> {
         let Options { env, clock, sink, http, config, keys, key_cache, master_key } = options;
-        let settings = Settings::from_env(env.as_ref())?;
+        let source = Source::open(&env, &clock, &http, config.as_deref()).await?;
+        let Loaded { config, upstreams, stores_env, credentials } = source.load()?;
+        let settings = source.settings;
         let log = Log { level: settings.log_level.into(), sink };
-        let source = match config {
-            Some(text) => ConfigSource::read(&text).map_err(|_| LoadError::ConfigReference)?,
-            None => settings.config.clone(),
-        };
-        let cache_settings = CacheSettings {
-            soft_ttl: settings.credential_soft_ttl,
-            hard_ttl: settings.credential_hard_ttl,
-            ..CacheSettings::default()
-        };
-        let credentials = |env: &Arc<dyn Env>| {
-            let stores = Stores::new(Arc::clone(env), &http, Arc::clone(&clock));
-            CredentialCache::new(stores, Arc::clone(&clock), cache_settings)
-        };
-        let text = setup::configuration(&source, &credentials(&env)).await?;
-        let wrong =
-            |error: ConfigError| LoadError::Config { place: place(&source), source: error.in_file(&text) };
-        let config = setup::parsed(&text, env.as_ref()).map_err(wrong)?;
-        // What the configuration says of stores holds from here on; the key store is another thing.
-        let stores_env = config.general.stores_env(&env);
-        let credentials = credentials(&stores_env);
         let configured = settings.master_key(&config).cloned();
         for warning in &config.warnings {
             log.write(
@@ -185,18 +170,8 @@ impl Gateway {
             );
         }
 
-        let deployments = config
-            .deployments
-            .into_iter()
-            .map(|entry| {
-                let lookup = &config.general.lookup;
-                Deployment::new(entry, lookup, env.as_ref(), config.litellm.drop_params).map(Arc::new)
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| match error {
-                LoadError::Settings(error) => wrong(error),
-                other => other,
-            })?;
+        let deployments: Vec<Arc<Deployment>> =
+            upstreams.into_iter().map(|Upstream(deployment)| Arc::new(deployment)).collect();
         let keys = match (keys, &settings.key_store) {
             (Some(keys), _) => Some(keys),
             (None, Some(setting)) => {
@@ -256,6 +231,7 @@ impl Gateway {
                 max: router.max_fallbacks as usize,
             },
             credentials,
+            numbers: CredentialNumbers::new(),
             keys,
             num_retries: router.num_retries,
             clock,
@@ -386,13 +362,6 @@ struct Detail<'a> {
 struct ConfigWarning<'a> {
     path: &'a str,
     why: &'a str,
-}
-
-fn place(source: &ConfigSource) -> String {
-    match source {
-        ConfigSource::File(path) => path.display().to_string(),
-        ConfigSource::Secret(reference) => reference.to_string(),
-    }
 }
 
 /// Reads every secret that the configuration names; those of the environment and of files cost nothing to read

@@ -188,6 +188,7 @@ impl Open {
         } else {
             log.write(Level::Info, now, "request", &record);
         }
+        self.gateway.numbers.write(&self.gateway.credentials, log, now);
     }
 
     fn settle(&mut self, spent: Spent) -> impl Future<Output = ()> + Send + use<> {

@@ -42,6 +42,18 @@ impl Log {
         metric: Metric,
         figure: impl Into<Value>,
     ) {
+        self.measure_all(level, timestamp, message, fields, &[(metric, figure.into())]);
+    }
+
+    /// [`Log::measure`] with several figures on one line.
+    pub fn measure_all<F: Serialize>(
+        &self,
+        level: Level,
+        timestamp: Timestamp,
+        message: &'static str,
+        fields: &F,
+        figures: &[(Metric, Value)],
+    ) {
         #[derive(Serialize)]
         struct Measured<'a, F> {
             #[serde(flatten)]
@@ -49,24 +61,28 @@ impl Log {
             #[serde(flatten)]
             embedded: Map<String, Value>,
         }
-        let embedded = embedded(metric, timestamp, figure.into());
+        let embedded = embedded(figures, timestamp);
         self.write(level, timestamp, message, &Measured { fields, embedded });
     }
 }
 
 /// What makes a line one of that format.
-fn embedded(metric: Metric, timestamp: Timestamp, figure: Value) -> Map<String, Value> {
+fn embedded(figures: &[(Metric, Value)], timestamp: Timestamp) -> Map<String, Value> {
     let altogether: &[&str] = &[];
-    let dimensions: Vec<&[&str]> = [altogether].into_iter().chain(metric.by.chunks(1)).collect();
-    let metadata = json!({
-        "Timestamp": timestamp.as_millisecond(),
-        "CloudWatchMetrics": [{
-            "Namespace": NAMESPACE,
-            "Dimensions": dimensions,
-            "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
-        }],
-    });
-    Map::from_iter([("_aws".to_owned(), metadata), (metric.name.to_owned(), figure)])
+    let metrics: Vec<Value> = figures
+        .iter()
+        .map(|(metric, _)| {
+            let dimensions: Vec<&[&str]> = [altogether].into_iter().chain(metric.by.chunks(1)).collect();
+            json!({
+                "Namespace": NAMESPACE,
+                "Dimensions": dimensions,
+                "Metrics": [{"Name": metric.name, "Unit": metric.unit}],
+            })
+        })
+        .collect();
+    let metadata = json!({"Timestamp": timestamp.as_millisecond(), "CloudWatchMetrics": metrics});
+    let figures = figures.iter().map(|(metric, figure)| (metric.name.to_owned(), figure.clone()));
+    [("_aws".to_owned(), metadata)].into_iter().chain(figures).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +128,25 @@ mod tests {
 
     #[test]
     fn what_is_counted_by_nothing_is_one_metric() {
-        let metadata = &embedded(Metric::count("Opened", &[]), Timestamp::UNIX_EPOCH, 1.into())["_aws"];
+        let opened = (Metric::count("Opened", &[]), 1.into());
+        let metadata = &embedded(&[opened], Timestamp::UNIX_EPOCH)["_aws"];
         assert_eq!(metadata["CloudWatchMetrics"][0]["Dimensions"], json!([[]]));
+    }
+
+    #[test]
+    fn several_figures_share_a_line() {
+        let figures = [
+            (Metric::count("Opened", &["door"]), 3.into()),
+            (Metric { name: "OpenFor", unit: "Seconds", by: &[] }, 1.5.into()),
+        ];
+        let line = embedded(&figures, Timestamp::UNIX_EPOCH);
+        assert_eq!((&line["Opened"], &line["OpenFor"]), (&json!(3), &json!(1.5)));
+        let metrics = &line["_aws"]["CloudWatchMetrics"];
+        assert_eq!(metrics[0]["Metrics"], json!([{"Name": "Opened", "Unit": "Count"}]));
+        assert_eq!(metrics[1]["Metrics"], json!([{"Name": "OpenFor", "Unit": "Seconds"}]));
+        assert_eq!(
+            (&metrics[0]["Dimensions"], &metrics[1]["Dimensions"]),
+            (&json!([[], ["door"]]), &json!([[]]))
+        );
     }
 }

@@ -33,8 +33,8 @@ use crate::{Secret, SecretError, Stage, Stores, VersionId};
 use entry::{Departure, Entry, Held, Moment, Wait};
 use flight::Flight;
 pub use settings::CacheSettings;
-pub use stats::CacheStats;
-use stats::{Counters, count};
+pub use stats::{CacheStats, StoreStats};
+use stats::{Tally, count};
 
 /// Provider credentials by reference. Clones share one cache.
 ///
@@ -51,7 +51,7 @@ struct Inner {
     generation: AtomicU64,
     /// By reference as it was asked for; references into one secret lead to one entry.
     entries: RwLock<HashMap<SecretRef, Arc<Entry>>>,
-    counters: Counters,
+    tally: Tally,
 }
 
 impl CredentialCache {
@@ -76,7 +76,7 @@ impl CredentialCache {
             rng: Mutex::new(rng),
             generation: AtomicU64::new(0),
             entries: RwLock::default(),
-            counters: Counters::default(),
+            tally: Tally::default(),
         }))
     }
 
@@ -91,12 +91,12 @@ impl CredentialCache {
             return self.0.read_through(&entry, reference).await;
         }
         if let Some(answer) = entry.answer(reference, self.0.moment()) {
-            count(&self.0.counters.hits);
+            count(&entry.counters.hits);
             if answer.stale {
-                count(&self.0.counters.stale_serves);
+                count(&entry.counters.stale_serves);
             }
             if let Some(departure) = answer.refresh {
-                count(&self.0.counters.refreshes);
+                count(&entry.counters.refreshes);
                 self.0.begin(&entry, departure);
             }
             return answer.secret;
@@ -127,7 +127,7 @@ impl CredentialCache {
                 if let Some(Ok(secret)) = &known
                     && secret.version != *version
                 {
-                    count(&self.0.counters.hits);
+                    count(&entry.counters.hits);
                     return Ok(secret.clone());
                 }
                 if let Some(flight) = state.flight() {
@@ -135,7 +135,7 @@ impl CredentialCache {
                 } else if let Some((flight, departure)) = state.depart_for_refusal(moment) {
                     (flight, Some(departure))
                 } else if let Some(known) = known {
-                    count(&self.0.counters.hits);
+                    count(&entry.counters.hits);
                     return known;
                 } else {
                     break;
@@ -146,7 +146,7 @@ impl CredentialCache {
                 self.0.land(&entry, flight).await?;
                 continue;
             };
-            count(&self.0.counters.refusals);
+            count(&entry.counters.refusals);
             self.0.begin(&entry, departure);
             let held = self.0.land(&entry, flight).await?;
             return entry.extract(&held, reference, self.0.moment());
@@ -187,10 +187,10 @@ impl CredentialCache {
         self.0.generation.fetch_max(generation, Ordering::Relaxed);
     }
 
-    /// What the cache has done so far.
+    /// What the cache has done so far, with each store.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        self.0.counters.snapshot()
+        self.0.tally.snapshot()
     }
 }
 
@@ -216,9 +216,10 @@ impl Inner {
         let label = (stage != Stage::Current).then(|| stage.label().to_owned());
         let whole = SecretRef { field: None, stage: label, ..reference.clone() };
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries
-            .entry(whole)
-            .or_insert_with(|| Arc::new(Entry::new(Arc::clone(store), reference.name.clone(), stage)));
+        let entry = entries.entry(whole).or_insert_with(|| {
+            let counters = self.tally.of(store.scheme());
+            Arc::new(Entry::new(Arc::clone(store), reference.name.clone(), stage, counters))
+        });
         let entry = Arc::clone(entry);
         entries.insert(reference.clone(), Arc::clone(&entry));
         Ok(entry)
@@ -233,7 +234,7 @@ impl Inner {
         loop {
             let held = match entry.wait(self.moment()) {
                 Wait::Failed(error) => {
-                    count(&self.counters.hits);
+                    count(&entry.counters.hits);
                     return Err(error);
                 }
                 Wait::Begin(flight, departure) => {
@@ -281,9 +282,9 @@ impl Inner {
         result: Result<Secret, SecretError>,
         read: (Timestamp, u64),
     ) -> Result<Held, SecretError> {
-        count(&self.counters.reads);
+        count(&entry.counters.reads);
         if result.is_err() {
-            count(&self.counters.failures);
+            count(&entry.counters.failures);
         }
         let soft_ttl = self.settings.soft_ttl(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
         entry.absorb(result, read, self.now(), soft_ttl)
@@ -304,7 +305,7 @@ impl Inner {
         };
         let (secret, kept) = entry.state().extract(&held, reference, moment);
         if kept || held.is_older_than(moment.now) {
-            count(&self.counters.stale_serves);
+            count(&entry.counters.stale_serves);
         }
         secret
     }

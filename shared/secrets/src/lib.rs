@@ -26,7 +26,7 @@ mod staged;
 mod store;
 pub mod stores;
 
-pub use cache::{CacheSettings, CacheStats, CredentialCache};
+pub use cache::{CacheSettings, CacheStats, CredentialCache, StoreStats};
 pub use error::{Cause, SecretError};
 pub use secret::{Secret, SecretValue, Stage, VersionId};
 pub use staged::{About, Description, Lease, Listed, Page, StagedStore};

@@ -9,6 +9,7 @@ use keyturn_config::SecretRef;
 
 use super::flight::{Flight, Pilot, flight};
 use super::settings::{CacheSettings, within};
+use super::stats::Counters;
 use crate::document::Document;
 use crate::{Secret, SecretError, SecretStore, Stage, VersionId};
 
@@ -17,6 +18,8 @@ pub(super) struct Entry {
     pub(super) store: Arc<dyn SecretStore>,
     pub(super) name: String,
     pub(super) stage: Stage,
+    /// Those of its store.
+    pub(super) counters: Arc<Counters>,
     state: Mutex<State>,
 }
 
@@ -106,8 +109,13 @@ pub(super) enum Wait {
 }
 
 impl Entry {
-    pub(super) fn new(store: Arc<dyn SecretStore>, name: String, stage: Stage) -> Self {
-        Self { store, name, stage, state: Mutex::default() }
+    pub(super) fn new(
+        store: Arc<dyn SecretStore>,
+        name: String,
+        stage: Stage,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { store, name, stage, counters, state: Mutex::default() }
     }
 
     /// An error of the cache's own about this secret.

@@ -12,7 +12,7 @@ async fn every_change_is_seen_at_the_next_use() {
         assert_eq!(rig.version("fake:a").await, version);
     }
     assert_eq!(rig.store.reads(), 3);
-    assert_eq!(rig.cache.stats().stale_serves, 0);
+    assert_eq!(rig.cache.stats().total().stale_serves, 0);
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn what_is_held_bridges_a_failure_up_to_the_hard_ttl() {
     rig.pass(1);
     let error = rig.cache.get(&reference("fake:a#A")).await.unwrap_err();
     assert!(matches!(error, SecretError::Unavailable { .. }), "{error:?}");
-    let stats = rig.cache.stats();
+    let stats = rig.cache.stats().total();
     assert_eq!((stats.reads, stats.failures, stats.stale_serves), (4, 2, 1));
 }
 

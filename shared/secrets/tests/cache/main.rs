@@ -11,3 +11,4 @@ mod prefetches;
 mod previous;
 mod refusals;
 mod rig;
+mod stats;

@@ -22,7 +22,7 @@ async fn a_refusal_reads_once_and_late_refusals_get_the_answer_without_a_read() 
     rig.pass(60);
     assert_eq!(rig.refused("fake:a", "v1").await, "v2");
     assert_eq!(rig.store.reads(), 2);
-    assert_eq!(rig.cache.stats().refusals, 1);
+    assert_eq!(rig.cache.stats().total().refusals, 1);
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ impl Cached {
     /// Waits for a refresh in the background to have come to its end.
     async fn refreshed(&self, reads: u64) {
         keyturn_tests::within("the refresh", async {
-            while self.cache.stats().reads < reads {
+            while self.cache.stats().total().reads < reads {
                 tokio::task::yield_now().await;
             }
         })
