@@ -6,6 +6,8 @@
 //! | `rotation_live` | a rotated credential costs no request and one read |
 //! | `rotation_function` | the rotation function does as Secrets Manager and schedules say |
 //! | `rotation_commands` | `keyturn rotate` and `keyturn rotation` do and say what they should, and no more |
+//! | `check_command` | `keyturn check` tells what can be used and what cannot, and shows no value |
+//! | `env_command` | `keyturn env` starts programs with secrets, and restarts them when one changes |
 //! | `canary` | no secret, key or prompt is where it does not belong |
 //! | `bad_input` | each kind of bad input has its status and its error |
 //! | `routing` | which deployment is asked: weights, wildcards, aliases, cooldowns |
@@ -28,8 +30,11 @@
 
 mod bad_input;
 mod canary;
+mod check_command;
+mod commands;
 mod credential_files;
 mod deployed;
+mod env_command;
 mod failover;
 mod first_run;
 mod lambda_events;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::check::Check;
 use crate::command::Key;
+use crate::launch::Launch;
 use crate::rotation::{Rotate, Rotation};
 use crate::seal::{Seal, Unseal};
 
@@ -26,6 +28,10 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the gateway over HTTP (the default).
     Serve(Serve),
+    /// Try a configuration: its secrets, and whether the providers take them.
+    Check(Check),
+    /// Start another program with a configuration's secrets in its environment.
+    Env(Launch),
     /// Manage virtual keys of a running gateway.
     Key(Key),
     /// Rotate a secret: its four steps, from beginning to end.

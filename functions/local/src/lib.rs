@@ -7,6 +7,8 @@
 //! | `server` | HTTP in front of the gateway and the management API; draining on Ctrl-C |
 //! | `told` | what lets the gateway see a changed key at once |
 //! | `command` | `keyturn key …`, against any gateway |
+//! | `check` | `keyturn check` |
+//! | `launch` | `keyturn env` |
 //! | `rotation` | `keyturn rotate` and `keyturn rotation …` |
 //! | `seal` | `keyturn seal` and `keyturn unseal` |
 //! | `chest` | keys in files, sealed where there is a salt key |
@@ -15,11 +17,13 @@
 //! | `greeting` | what is printed when the gateway is up |
 
 mod arguments;
+mod check;
 mod chest;
 mod command;
 mod error;
 mod first_run;
 mod greeting;
+mod launch;
 mod look;
 mod rotation;
 mod seal;
@@ -29,8 +33,10 @@ mod table;
 mod told;
 
 pub use arguments::{Arguments, Command};
+pub use check::{CheckError, run as run_check};
 pub use command::{CommandError, run as run_key};
 pub use error::{Error, complain};
+pub use launch::{LaunchError, run as run_launch};
 pub use rotation::{Ask as RotationAsk, RotationCommandError, run as run_rotation};
 pub use seal::{Ask as SealAsk, SealCommandError, run as run_seal};
 pub use start::start;

@@ -20,6 +20,25 @@ async fn main() -> ExitCode {
                 }
             }
         }
+        Command::Check(check) => {
+            match keyturn_local::run_check(check, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(error) => {
+                    error.complain();
+                    ExitCode::from(2)
+                }
+            }
+        }
+        Command::Env(launch) => {
+            match keyturn_local::run_launch(launch, Arc::new(ProcessEnv), Arc::new(SystemClock)).await {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => {
+                    error.complain();
+                    ExitCode::from(error.code())
+                }
+            }
+        }
         Command::Rotate(rotate) => rotation(RotationAsk::Rotate(rotate)).await,
         Command::Rotation(ask) => rotation(RotationAsk::Rotation(ask)).await,
         Command::Seal(ask) => seal(SealAsk::Seal(ask)).await,

@@ -34,6 +34,17 @@ pub struct Overlay {
     pub under: Arc<dyn Env>,
 }
 
+impl Overlay {
+    /// Lays variables over an environment; if there are none, it is that environment itself.
+    #[must_use]
+    pub fn over(variables: &BTreeMap<String, String>, env: &Arc<dyn Env>) -> Arc<dyn Env> {
+        if variables.is_empty() {
+            return Arc::clone(env);
+        }
+        Arc::new(Self { over: variables.clone(), under: Arc::clone(env) })
+    }
+}
+
 impl Env for Overlay {
     fn var(&self, name: &str) -> Option<String> {
         match self.over.get(name) {

@@ -241,7 +241,7 @@ fn stars(name: &str) -> usize {
 
 /// Whether a field of `litellm_params` bears a secret. A provider may name fields that this crate has never heard of,
 /// so the name decides.
-fn bears_secret(name: &str) -> bool {
+pub(crate) fn bears_secret(name: &str) -> bool {
     let words = ["key", "secret", "password", "token", "credential", "credentials"];
     SECRETS.contains(&name) || name.split(['_', '-']).any(|word| words.contains(&word))
 }

@@ -171,10 +171,7 @@ impl General {
     /// The environment that stores are built from: this one, with [`General::store_env`] over it.
     #[must_use]
     pub fn stores_env(&self, env: &Arc<dyn Env>) -> Arc<dyn Env> {
-        if self.store_env.is_empty() {
-            return Arc::clone(env);
-        }
-        Arc::new(Overlay { over: self.store_env.clone(), under: Arc::clone(env) })
+        Overlay::over(&self.store_env, env)
     }
 }
 

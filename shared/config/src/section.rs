@@ -13,7 +13,7 @@ use crate::table::{Table, is_off, join};
 use crate::value::Value;
 
 /// What LiteLLM writes before the name of a variable.
-const PREFIX: &str = "os.environ/";
+pub(crate) const PREFIX: &str = "os.environ/";
 
 /// What a value may refer to.
 pub(crate) struct Scope<'a> {

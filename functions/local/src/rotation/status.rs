@@ -11,7 +11,7 @@ use keyturn_secrets::{Description, Stage, StagedStore, VersionId};
 use serde_json::{Value, json};
 
 use super::{RotationCommandError, red};
-use crate::look::RULED;
+use crate::look::{RULED, age, short};
 
 /// Prints it.
 pub(super) async fn status(
@@ -127,20 +127,4 @@ fn table(found: &[(String, Result<Status, String>)], now: Timestamp) {
 /// The version of a rotation that is under way; the stage may stay where it is when one is over.
 fn pending(description: &Description) -> Option<&VersionId> {
     description.at(&Stage::Pending).filter(|pending| !description.has(pending, &Stage::Current))
-}
-
-/// The first characters of a version's id, which tell versions apart.
-fn short(version: &str) -> String {
-    version.chars().take(8).collect()
-}
-
-/// The time between two moments, in its largest unit.
-fn age(from: Timestamp, to: Timestamp) -> String {
-    let seconds = to.duration_since(from).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
