@@ -7,18 +7,20 @@ use crate::commands::{ANTHROPIC, Bench, NEXT, OPENAI, assert_clean};
 
 /// Tells which of the secrets a variable has, and stays until a signal ends it.
 const CHILD: &str = r"
-import os, signal, sys, threading
+import os, signal, sys
+# Signals wait until they are asked for: none interrupts a line or comes too early.
+heard = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+signal.pthread_sigmask(signal.SIG_BLOCK, heard)
 known = open('known').read().split()
 def tell(*what): print(os.getpid(), *what, flush=True)
 for name in sys.argv[1].split(','):
     value = os.environ.get(name)
     tell(name, 'unset' if value is None else known.index(value))
-def on(number, _):
-    tell('got', signal.Signals(number).name)
-    if number == signal.SIGTERM: sys.exit(9)
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1): signal.signal(number, on)
 tell('arguments', sys.argv[2:])
-while True: signal.pause()
+while True:
+    number = signal.sigwait(heard)
+    tell('got', number.name)
+    if number == signal.SIGTERM: sys.exit(9)
 ";
 
 const CONFIG: &str = "

@@ -114,7 +114,7 @@ fn of_read(row: &Row, reads: &Reads) -> Seen {
 async fn read(references: &[&SecretRef], found: &Surroundings) -> Reads {
     let staged = staged(references, found);
     let progress = Progress::of(references.len(), "secrets are read");
-    let read = async |reference: SecretRef| {
+    let one = async |reference: SecretRef| {
         let secret = tokio::time::timeout(found.timeout, found.credentials.get(&reference)).await;
         let secret = secret.unwrap_or_else(|_| {
             Err(SecretError::unavailable(reference.to_string(), "the store took too long"))
@@ -127,7 +127,7 @@ async fn read(references: &[&SecretRef], found: &Surroundings) -> Reads {
         (reference, read)
     };
     let references: Vec<SecretRef> = references.iter().map(|reference| (*reference).clone()).collect();
-    stream::iter(references).map(read).buffer_unordered(AT_A_TIME).collect().await
+    stream::iter(references).map(one).buffer_unordered(AT_A_TIME).collect().await
 }
 
 /// The stores that tell when a version became current: those that are written.
@@ -190,14 +190,14 @@ async fn prove(
         }
     }
     let progress = Progress::of(questions.len(), "providers are asked");
-    let ask = async |(question, who): (http::Request<Bytes>, Vec<usize>)| {
+    let put = async |(question, who): (http::Request<Bytes>, Vec<usize>)| {
         let answer = tokio::time::timeout(found.timeout, ask(question, &upstreams[who[0]], found)).await;
         let late = || (Verdict::Unreachable, Some("the provider took too long".to_owned()));
         let (verdict, why) = answer.unwrap_or_else(|_| late());
         progress.step();
         who.into_iter().map(|at| (at, verdict, why.clone())).collect::<Vec<_>>()
     };
-    let answers: Vec<_> = stream::iter(questions).map(ask).buffer_unordered(AT_A_TIME).collect().await;
+    let answers: Vec<_> = stream::iter(questions).map(put).buffer_unordered(AT_A_TIME).collect().await;
     told.extend(answers.into_iter().flatten());
     told
 }

@@ -1,5 +1,7 @@
 //! What was seen: a table for people, JSON for scripts. Names and versions only.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
 use keyturn_config::{Value, Warning};
@@ -8,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::look::{Age, Seen};
 use super::rows::Row;
+use super::verdict::Verdict;
 use crate::look::{DIM, RULED, YELLOW, age, short};
 
 /// What there is to tell.
@@ -71,7 +74,7 @@ impl Shown<'_> {
             }
         }
         for (row, seen) in self.pairs() {
-            if let (Some(why), true) = (&seen.why, seen.verdict.name() != "skipped") {
+            if let (Some(why), true) = (&seen.why, seen.verdict != Verdict::Skipped) {
                 let style = seen.verdict.style();
                 anstream::println!("{style}{}{style:#} {}: {why}", seen.verdict.name(), row.path);
             }
@@ -130,8 +133,7 @@ impl Shown<'_> {
             "warnings": warnings,
         });
         if let Some(stats) = self.stats {
-            let of =
-                |stats: StoreStats| figures(&stats).into_iter().collect::<std::collections::BTreeMap<_, _>>();
+            let of = |stats: StoreStats| figures(&stats).into_iter().collect::<BTreeMap<_, _>>();
             let stores: serde_json::Map<String, Json> =
                 stats.stores().map(|(store, stats)| (store.to_owned(), json!(of(stats)))).collect();
             all["metrics"] = Json::Object(stores);
