@@ -102,9 +102,9 @@ pub async fn run(check: Check, env: Arc<dyn Env>, clock: Arc<dyn Clock>) -> Resu
         now: clock.now(),
     };
     if check.json {
-        shown.json()
+        shown.json();
     } else {
-        shown.table()
+        shown.table();
     }
     Ok(seen.iter().all(|seen| seen.verdict.is_usable()))
 }

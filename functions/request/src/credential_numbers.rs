@@ -25,8 +25,11 @@ const EVERY: i64 = 60;
 /// By store, and altogether.
 const BY: &[&str] = &["store"];
 
+/// Picks a figure.
+type Figure = fn(&StoreStats) -> u64;
+
 /// Each figure and its name.
-const FIGURES: [(Metric, fn(&StoreStats) -> u64); 6] = [
+const FIGURES: [(Metric, Figure); 6] = [
     (Metric::count("CredentialReads", BY), |stats| stats.reads),
     (Metric::count("CredentialHits", BY), |stats| stats.hits),
     (Metric::count("CredentialRefreshes", BY), |stats| stats.refreshes),

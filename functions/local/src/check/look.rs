@@ -64,6 +64,9 @@ struct Read {
     age: Age,
 }
 
+/// The stores that tell more of a secret than its value, by scheme.
+type Staged = BTreeMap<String, Option<Arc<dyn StagedStore>>>;
+
 type Reads = HashMap<SecretRef, Result<Read, SecretError>>;
 
 /// Looks at every row.
@@ -142,12 +145,7 @@ fn staged(references: &[&SecretRef], found: &Surroundings) -> BTreeMap<String, O
 }
 
 /// A store that does not let us ask leaves the age unknown: reading is all that requests need.
-async fn age(
-    secret: &Secret,
-    reference: &SecretRef,
-    staged: &BTreeMap<String, Option<Arc<dyn StagedStore>>>,
-    timeout: Duration,
-) -> Age {
+async fn age(secret: &Secret, reference: &SecretRef, staged: &Staged, timeout: Duration) -> Age {
     if let Some(life) = secret.life {
         return if life.ends_at == Timestamp::MAX { Age::Unknown } else { Age::Ends(life.ends_at) };
     }

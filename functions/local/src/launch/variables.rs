@@ -124,7 +124,7 @@ environment_variables: {A_KEY: theirs, PLAIN: text, EMPTY: '', REFERS: 'vault:se
         let names = Names::read(FILE, &HashMap::new()).unwrap();
         let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
         let also = also.iter().map(|(name, text)| ((*name).to_owned(), text.parse().unwrap())).collect();
-        let variables = variables(&names, &env, &only, also)?;
+        let variables = variables(&names, &HashMap::new(), &only, also)?;
         Ok(variables.iter().map(|variable| format!("{}={}", variable.name, variable.origin())).collect())
     }
 
