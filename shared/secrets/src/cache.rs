@@ -286,7 +286,9 @@ impl Inner {
         if result.is_err() {
             count(&entry.counters.failures);
         }
-        let soft_ttl = self.settings.soft_ttl(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let soft_ttl = self.settings.soft_ttl(entry.store.soft_ttl(), &mut rng);
+        drop(rng);
         entry.absorb(result, read, self.now(), soft_ttl)
     }
 

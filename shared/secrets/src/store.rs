@@ -1,5 +1,7 @@
 //! The port: one place where secrets live.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
@@ -37,5 +39,11 @@ pub trait SecretStore: Send + Sync {
     /// what it has only against a failing read.
     fn always_fresh(&self) -> bool {
         false
+    }
+
+    /// The age from which this store's values are read again, in the place of the cache's own; `None` = that. The cache
+    /// cuts it down to fit its hard TTL.
+    fn soft_ttl(&self) -> Option<Duration> {
+        None
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod google;
 mod google_kms;
 mod google_secret_manager;
+mod refresh_interval;
 mod sealed;
 mod vault;
 
@@ -199,8 +200,9 @@ mod tests {
         let mine: Arc<dyn SecretStore> = Arc::new(Files::new());
         let stores = stores.with(Arc::clone(&mine));
         assert!(Arc::ptr_eq(stores.find("file").unwrap(), &mine));
-        let schemes: Vec<&str> =
-            STORES.iter().map(|(scheme, _)| *scheme).filter(|name| *name != "file").collect();
-        assert_eq!(format!("{stores:?}"), format!("{:?}", [&schemes[..], &["file"]].concat()));
+        let mut schemes: Vec<&str> = STORES.iter().map(|(scheme, _)| *scheme).collect();
+        schemes.retain(|scheme| *scheme != Files::SCHEME);
+        schemes.push(Files::SCHEME);
+        assert_eq!(format!("{stores:?}"), format!("{schemes:?}"));
     }
 }

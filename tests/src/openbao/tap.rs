@@ -24,6 +24,12 @@ pub enum Fate {
     AnswerLost,
     /// It does not reach the server; the connection breaks.
     Broken,
+    /// It is answered with this status and this body, without reaching the server.
+    Answer(u16, &'static str),
+    /// It is answered with a success that is some proxy's page.
+    Garbage,
+    /// It is never answered.
+    Silent,
 }
 
 /// Decides on a call by its method and its path.
@@ -91,11 +97,19 @@ async fn forward(state: Arc<State>, request: Request<Incoming>, hangup: Hangup) 
         judge(&head.method, &path)
     };
     state.calls.lock().unwrap_or_else(PoisonError::into_inner).push((head.method.clone(), path));
+    let answer_with = |status: u16, body: &'static str| {
+        let mut answer = Response::new(full(body));
+        *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+        answer
+    };
     match fate {
         Fate::Status(status) => {
             let status = StatusCode::from_u16(status).expect("a status");
             return json_answer(status, &json!({"errors": ["made by the test"]}));
         }
+        Fate::Answer(status, body) => return answer_with(status, body),
+        Fate::Garbage => return answer_with(200, "<html><body>It works! {\"value\": 12}</body></html>"),
+        Fate::Silent => std::future::pending().await,
         Fate::Broken => hangup.now().await,
         Fate::Through | Fate::AnswerLost => {}
     }

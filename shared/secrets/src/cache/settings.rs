@@ -37,11 +37,13 @@ impl Default for CacheSettings {
 }
 
 impl CacheSettings {
-    /// A soft TTL for one value: the configured one, varied by the jitter.
-    pub(crate) fn soft_ttl(&self, rng: &mut fastrand::Rng) -> Duration {
+    /// A soft TTL for one value: its store's own or the configured one, varied by the jitter. A store's own is at most
+    /// three quarters of the hard TTL, so that there is time for a refresh before that.
+    pub(crate) fn soft_ttl(&self, of_store: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
+        let soft_ttl = of_store.map_or(self.soft_ttl, |own| own.min(self.hard_ttl / 4 * 3));
         let jitter = if self.jitter.is_finite() { self.jitter.clamp(0.0, 1.0) } else { 0.0 };
         let factor = 1.0 + jitter * (2.0 * rng.f64() - 1.0);
-        Duration::try_from_secs_f64(self.soft_ttl.as_secs_f64() * factor).unwrap_or(self.soft_ttl)
+        Duration::try_from_secs_f64(soft_ttl.as_secs_f64() * factor).unwrap_or(soft_ttl)
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
 
     fn drawn(settings: &CacheSettings) -> Vec<Duration> {
         let mut rng = fastrand::Rng::with_seed(7);
-        (0..2000).map(|_| settings.soft_ttl(&mut rng)).collect()
+        (0..2000).map(|_| settings.soft_ttl(None, &mut rng)).collect()
     }
 
     #[test]
@@ -67,6 +69,18 @@ mod tests {
         let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
         assert!((240.0..242.0).contains(&least.as_secs_f64()), "{least:?}");
         assert!((358.0..=360.0).contains(&most.as_secs_f64()), "{most:?}");
+    }
+
+    #[test]
+    fn a_stores_own_soft_ttl_is_held_below_the_hard_ttl_with_the_jitter() {
+        let settings = CacheSettings::default();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut drawn = |own: u64| settings.soft_ttl(Some(Duration::from_secs(own)), &mut rng).as_secs_f64();
+        for _ in 0..2000 {
+            assert!((8.0..=12.0).contains(&drawn(10)));
+            let day = drawn(86_400);
+            assert!((2160.0..=3240.0).contains(&day), "{day}");
+        }
     }
 
     #[test]

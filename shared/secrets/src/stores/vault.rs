@@ -1,6 +1,7 @@
 //! HashiCorp Vault or OpenBao, a KV engine of version 2: `vault:secret/litellm/providers#OPENAI_API_KEY`.
 //!
-//! Authentication: `HCP_VAULT_*` (`keyturn_vault`). Naming: the engine's mount, then the document's path. A reference
+//! Authentication: `HCP_VAULT_*` (`keyturn_vault`). `HCP_VAULT_REFRESH_INTERVAL`: from how many seconds on a value is
+//! read again while it serves; LiteLLM's default of a day is not ours, which is the cache's. Naming: the engine's mount, then the document's path. A reference
 //! is whole: `HCP_VAULT_PATH_PREFIX` is not put in front of it, since it is where LiteLLM's own names are. The mount is
 //! the first segment; a mount of several segments can be meant if it is the one that `HCP_VAULT_MOUNT_NAME` names.
 //!
@@ -14,23 +15,27 @@
 //! Permissions: `read` on `<mount>/data/<path>`. To rotate it also takes `update` there; to write new secrets, `create`
 //! there and `read`, `update`, `delete`, `list` on `<mount>/metadata/<path>`.
 
+mod connection;
 mod document;
 mod staged;
 
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keyturn_vault::{Vault, VaultError};
 
 use super::Surroundings;
-use crate::{Cause, Secret, SecretError, SecretStore, Stage};
+use super::refresh_interval::refresh_interval;
+use crate::{Secret, SecretError, SecretStore, Stage};
+pub(super) use connection::{Connection, failure};
 use document::Loaded;
+
+/// LiteLLM's variable.
+const REFRESH_INTERVAL: &str = "HCP_VAULT_REFRESH_INTERVAL";
 
 /// Vault as a store.
 pub struct HashiCorpVault {
-    found: Surroundings,
-    /// Set up at first use; a setting that is wrong is looked at again at the next.
-    vault: Mutex<Option<Vault>>,
+    connection: Connection,
 }
 
 /// Where one document is.
@@ -48,25 +53,14 @@ impl HashiCorpVault {
     /// The store that the environment names. The environment is read at first use.
     #[must_use]
     pub fn new(found: &Surroundings) -> Self {
-        Self { found: found.clone(), vault: Mutex::default() }
-    }
-
-    fn vault(&self, reference: &str) -> Result<Vault, SecretError> {
-        let mut vault = self.vault.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vault) = &*vault {
-            return Ok(vault.clone());
-        }
-        let clock = self.found.clock.clone();
-        // An operator's work, and it names the variable.
-        let made = Vault::from_env(&*self.found.env, &self.found.http, clock).map_err(|error| {
-            SecretError::Denied { reference: reference.to_owned(), cause: Cause::of(&error) }
-        })?;
-        Ok(vault.insert(made).clone())
+        Self { connection: Connection::new(found) }
     }
 
     fn place(&self, name: &str) -> Result<Place, SecretError> {
         let reference = format!("{}:{name}", Self::SCHEME);
-        let vault = self.vault(&reference)?;
+        let vault = self.connection.vault(&reference)?;
+        refresh_interval(self.connection.env(), REFRESH_INTERVAL)
+            .map_err(|problem| SecretError::denied(&*reference, &problem))?;
         let whole = name.strip_prefix(vault.mount()).and_then(|path| path.strip_prefix('/'));
         let (mount, path) = match whole {
             Some(path) => (vault.mount(), path),
@@ -116,15 +110,8 @@ impl SecretStore for HashiCorpVault {
         .ok_or_else(|| place.not_found("no version has this stage"))?;
         document::secret(version, fields).map_err(|what| SecretError::malformed(place.reference, what))
     }
-}
 
-/// What a failure of Vault's means for the caller.
-fn failure(reference: &str, error: &VaultError) -> SecretError {
-    let (reference, cause) = (reference.to_owned(), Cause::of(error));
-    match error {
-        VaultError::NotFound | VaultError::BadPath => SecretError::NotFound { reference, cause },
-        VaultError::Denied(_) => SecretError::Denied { reference, cause },
-        VaultError::CasMismatch => SecretError::Conflict { reference, cause },
-        VaultError::Unavailable(_) => SecretError::Unavailable { reference, cause },
+    fn soft_ttl(&self) -> Option<Duration> {
+        refresh_interval(self.connection.env(), REFRESH_INTERVAL).ok().flatten()
     }
 }

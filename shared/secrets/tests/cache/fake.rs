@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keyturn_secrets::{Secret, SecretError, SecretStore, Stage, VersionId};
@@ -10,6 +11,8 @@ use tokio::sync::watch;
 /// The store. A read sees what is there when it begins, and answers when the gate is open.
 pub(crate) struct Fake {
     always_fresh: bool,
+    /// Its own soft TTL.
+    soft_ttl: Option<Duration>,
     state: Mutex<State>,
     open: watch::Sender<bool>,
 }
@@ -25,7 +28,12 @@ struct State {
 
 impl Fake {
     pub(crate) fn new(always_fresh: bool) -> Self {
-        Self { always_fresh, state: Mutex::default(), open: watch::channel(true).0 }
+        Self { always_fresh, soft_ttl: None, state: Mutex::default(), open: watch::channel(true).0 }
+    }
+
+    /// One with a soft TTL of its own.
+    pub(crate) fn with_soft_ttl(soft_ttl: Duration) -> Self {
+        Self { soft_ttl: Some(soft_ttl), ..Self::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,5 +114,9 @@ impl SecretStore for Fake {
 
     fn always_fresh(&self) -> bool {
         self.always_fresh
+    }
+
+    fn soft_ttl(&self) -> Option<Duration> {
+        self.soft_ttl
     }
 }

@@ -11,4 +11,5 @@ mod prefetches;
 mod previous;
 mod refusals;
 mod rig;
+mod soft_ttls;
 mod stats;

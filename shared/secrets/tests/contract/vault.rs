@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use keyturn_ambient::SystemClock;
 use keyturn_config::SecretRef;
 use keyturn_secrets::stores::{HashiCorpVault, Surroundings};
 use keyturn_secrets::{
     About, CacheSettings, CredentialCache, SecretError, SecretStore, Stage, StagedStore, Stores,
 };
-use keyturn_tests::openbao::{OpenBao, ROOT};
+use keyturn_tests::openbao::{Fate, OpenBao, ROOT, Tap};
 use serde_json::{Value, json};
 
+use crate::faults::{Fault, Faulty, survives_faults};
 use crate::promises::{Seed, keeps_its_promises};
 
 fn store(more: &[(&str, &str)]) -> HashiCorpVault {
@@ -68,6 +70,110 @@ async fn vault_keeps_its_promises() {
     keeps_its_promises(Arc::new(store(&[])), &by_hand).await;
     let by_store = ByStore(OpenBao::shared().fresh("by-store"), store(&[]));
     keeps_its_promises(Arc::new(store(&[])), &by_store).await;
+}
+
+/// What a tap does to every call.
+pub(crate) fn fate(fault: Fault) -> Fate {
+    match fault {
+        Fault::Denied => Fate::Status(403),
+        Fault::Throttled => Fate::Status(429),
+        Fault::Down => Fate::Answer(503, r#"{"errors":["Vault is sealed"]}"#),
+        Fault::Broken => Fate::Broken,
+        Fault::Garbage => Fate::Garbage,
+        Fault::Silent => Fate::Silent,
+    }
+}
+
+/// Writes documents by hand; the store reads them through a tap.
+struct Tapped(ByHand, Tap);
+
+#[async_trait]
+impl Seed for Tapped {
+    async fn put(&self, name: &str, value: &str) -> String {
+        self.0.put(name, value).await
+    }
+
+    fn has_stages(&self) -> bool {
+        false
+    }
+}
+
+impl Faulty for Tapped {
+    fn fail(&self, fault: Option<Fault>) {
+        let fate = fault.map_or(Fate::Through, fate);
+        self.1.judge(move |_, _| fate);
+    }
+
+    fn reads(&self) -> u64 {
+        u64::try_from(self.1.calls("GET", "/data/")).unwrap()
+    }
+
+    fn attempts(&self) -> u64 {
+        3
+    }
+}
+
+#[tokio::test]
+async fn vault_survives_faults() {
+    let server = OpenBao::shared();
+    let tapped = Tapped(ByHand(server.fresh("faults")), Tap::start(server.url()).await);
+    let url = tapped.1.url();
+    survives_faults(|| Arc::new(store(&[("HCP_VAULT_ADDR", &url)])), &tapped).await;
+}
+
+/// A login of its own, through a tap, that may read the documents of one prefix.
+pub(crate) async fn login(tap: &Tap, name: &str, rules: &str) -> Vec<(&'static str, String)> {
+    let server = OpenBao::shared();
+    server.write(&format!("sys/policies/acl/{name}"), &json!({"policy": rules})).await;
+    server.write(&format!("sys/auth/{name}"), &json!({"type": "approle"})).await;
+    let role = json!({"token_policies": [name], "token_ttl": "1h"});
+    server.write(&format!("auth/{name}/role/r"), &role).await;
+    let id = server.read(&format!("auth/{name}/role/r/role-id")).await;
+    let secret = server.write(&format!("auth/{name}/role/r/secret-id"), &json!({})).await;
+    let text = |answer: &Value, pointer: &str| answer.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    vec![
+        ("HCP_VAULT_ADDR", tap.url()),
+        ("HCP_VAULT_APPROLE_MOUNT_PATH", name.to_owned()),
+        ("HCP_VAULT_APPROLE_ROLE_ID", text(&id, "/data/role_id")),
+        ("HCP_VAULT_APPROLE_SECRET_ID", text(&secret, "/data/secret_id")),
+    ]
+}
+
+/// Revokes every token that a login has given.
+pub(crate) async fn revoke_logins(name: &str) {
+    let all = format!("sys/leases/revoke-prefix/auth/{name}/login");
+    OpenBao::shared().write(&all, &json!({"sync": true})).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_under_way_costs_one_login_and_no_read() {
+    let server = OpenBao::shared();
+    let name = server.fresh("revoked");
+    let tap = Tap::start(server.url()).await;
+    let rules = format!("path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}");
+    let login = login(&tap, &name, &rules).await;
+    let login: Vec<_> = login.iter().map(|(variable, value)| (*variable, value.as_str())).collect();
+    let store = store(&login);
+    write(&format!("{name}/a"), json!({"key": "sk-1"})).await;
+    let place = format!("secret/{name}/a");
+    assert_eq!(get(&store, &place).await.unwrap(), "sk-1");
+    for logins in 2..4 {
+        revoke_logins(&name).await;
+        let reads = join_all((0..200).map(|_| get(&store, &place))).await;
+        assert!(reads.into_iter().all(|read| read.unwrap() == "sk-1"));
+        assert_eq!(tap.calls("POST", "/login"), logins);
+    }
+}
+
+#[tokio::test]
+async fn litellms_refresh_interval_is_the_soft_ttl() {
+    assert_eq!(store(&[]).soft_ttl(), None);
+    let day = store(&[("HCP_VAULT_REFRESH_INTERVAL", "86400")]);
+    assert_eq!(day.soft_ttl(), Some(std::time::Duration::from_secs(86_400)));
+    let error = get(&store(&[("HCP_VAULT_REFRESH_INTERVAL", "often")]), "secret/a").await.unwrap_err();
+    assert!(matches!(error, SecretError::Denied { .. }), "{error:?}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "HCP_VAULT_REFRESH_INTERVAL is no number of seconds, from 1 on");
 }
 
 async fn get(store: &HashiCorpVault, name: &str) -> Result<String, SecretError> {

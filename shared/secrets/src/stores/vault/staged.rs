@@ -49,7 +49,7 @@ impl HashiCorpVault {
     }
 
     fn now(&self) -> Timestamp {
-        self.found.clock.now()
+        self.connection.clock().now()
     }
 
     /// Writes the fields of a secret that is there. Tells its tags.
