@@ -14,6 +14,7 @@
 //! | `google-secretmanager` | Google Secret Manager | `GOOGLE_SECRET_MANAGER_PROJECT_ID`, and Google's identity |
 //! | `sealed` | the reference itself, encrypted with a salt key | `KEYTURN_SALT_KEYS`, `KEYTURN_SALT_KEY`, `LITELLM_SALT_KEY` |
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
+//! | `vault-dynamic` | HashiCorp Vault or OpenBao: a credential that is issued, with a lease | the same |
 //!
 //! AWS Secrets Manager, Google Secret Manager and Vault can be written too: they are [`StagedStore`]s, opened by
 //! [`stores::open_staged`].

@@ -14,6 +14,7 @@ mod google_secret_manager;
 mod refresh_interval;
 mod sealed;
 mod vault;
+mod vault_dynamic;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -32,6 +33,7 @@ pub use google_kms::GoogleKms;
 pub use google_secret_manager::GoogleSecretManager;
 pub use sealed::{SaltKeyError, SaltKeys, SealedValues};
 pub use vault::HashiCorpVault;
+pub use vault_dynamic::VaultDynamic;
 
 /// What a store is built from.
 #[derive(Clone)]
@@ -59,6 +61,7 @@ static STORES: &[(&str, Constructor)] = &[
     (GoogleSecretManager::SCHEME, |found| Arc::new(GoogleSecretManager::new(found))),
     (SealedValues::SCHEME, |found| Arc::new(SealedValues::new(found))),
     (HashiCorpVault::SCHEME, |found| Arc::new(HashiCorpVault::new(found))),
+    (VaultDynamic::SCHEME, |found| Arc::new(VaultDynamic::new(found))),
 ];
 
 /// The schemes of all stores: what a reference may begin with.

@@ -71,6 +71,13 @@ pub(crate) struct Caller {
     settings: VaultClientSettings,
 }
 
+impl Caller {
+    /// Whether the other's calls are made with the same token.
+    pub(crate) fn has_token_of(&self, other: &Self) -> bool {
+        self.middle.token == other.middle.token
+    }
+}
+
 impl Client for Caller {
     fn http(&self) -> &RestClient {
         &self.http

@@ -1,6 +1,7 @@
 //! Documents of a KV engine, version 2.
 
 pub(crate) mod app_roles;
+pub(crate) mod leases;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! HashiCorp Vault, or OpenBao: its logins, and documents of a KV engine, version 2.
+//! HashiCorp Vault, or OpenBao: its logins, documents of a KV engine, version 2, and leases of any other engine.
 //!
 //! It is set by the environment: LiteLLM's variables, and ours for the logins that LiteLLM lacks.
 //!
@@ -26,6 +26,7 @@ mod sessions;
 mod settings;
 
 pub use client::app_roles::{AppRole, SecretId};
+pub use client::leases::{Issued, Lease};
 pub use client::{Document, Trace, Vault, Written};
 pub use error::{Outage, SetupError, VaultError};
 pub use settings::is_path;

@@ -42,6 +42,17 @@ impl Session {
         }
     }
 
+    /// How long its token can still be used; `None` = for ever.
+    pub(crate) fn left(&self, now: Timestamp) -> Option<Duration> {
+        let (_, end) = (*self.times.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
+    }
+
+    /// Whether its token is the other's: a login may give the same one again.
+    pub(crate) fn has_token_of(&self, other: &Self) -> bool {
+        self.caller.has_token_of(&other.caller)
+    }
+
     /// It is good for `lease` from `now` on.
     fn last(&self, now: Timestamp, lease: Duration) {
         let times = (!lease.is_zero()).then(|| {

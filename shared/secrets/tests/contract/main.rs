@@ -11,6 +11,8 @@ mod federation;
 mod files;
 mod google_kms;
 mod google_secret_manager;
+mod leases;
 mod promises;
 mod sealed;
 mod vault;
+mod vault_dynamic;
