@@ -14,7 +14,7 @@ use keyturn_http::ClientError;
 use keyturn_keys::{
     Admission, AdmissionStore, Identity, KeyError, KeyHash, Keys, KeysOptions, PlaceError, Surroundings,
 };
-use keyturn_secrets::{CredentialCache, SecretError};
+use keyturn_secrets::CredentialCache;
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -121,6 +121,10 @@ pub(crate) struct Deadline(pub(crate) Timestamp);
 /// The time that is kept back before a [`Deadline`], so that a timeout can still be told to the client.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// How long the init phase waits for secrets at most. A store that is well answers in milliseconds; one that is not delays
+/// no request that does not need it.
+const WARM_UP: Duration = Duration::from_secs(1);
+
 /// The longest request when no timeout is configured: LiteLLM's `request_timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6000);
 
@@ -193,18 +197,12 @@ impl Gateway {
         let references: Vec<SecretRef> =
             deployments.iter().flat_map(|deployment| deployment.references().cloned()).collect();
         let default_master_key = configured.is_none() && master_key.is_some();
-        // The warm-up and the master key share the same wait.
-        let (failed, master_key) = tokio::join!(prefetch(&credentials, references), async {
+        let warm_up = tokio::spawn(prefetch(credentials.clone(), references, log, Arc::clone(&clock)));
+        // The warm-up and the master key share the same wait. What is not there in time is read on: a request that needs
+        // it joins the read, and no other one waits for it.
+        let (_, master_key) = tokio::join!(tokio::time::timeout(WARM_UP, warm_up), async {
             Ok::<_, SetupError>(setup::master_key(configured.as_ref(), &credentials).await?.or(master_key))
         });
-        for error in failed {
-            log.write(
-                Level::Warn,
-                clock.now(),
-                "secret unavailable",
-                &Detail { detail: &with_causes(&error) },
-            );
-        }
         let master_key = master_key?;
         if master_key.is_none() && keys.is_none() {
             return Err(LoadError::NoKeys);
@@ -366,10 +364,13 @@ struct ConfigWarning<'a> {
 
 /// Reads every secret that the configuration names; those of the environment and of files cost nothing to read
 /// later, and one that is not set is no news.
-async fn prefetch(credentials: &CredentialCache, references: Vec<SecretRef>) -> Vec<SecretError> {
+async fn prefetch(credentials: CredentialCache, references: Vec<SecretRef>, log: Log, clock: Arc<dyn Clock>) {
     let remote: Vec<SecretRef> = references
         .into_iter()
         .filter(|reference| !matches!(reference.scheme.as_str(), "env" | "file"))
         .collect();
-    credentials.prefetch(&remote).await.into_iter().map(|(_, error)| error).collect()
+    for (_, error) in credentials.prefetch(&remote).await {
+        let detail = with_causes(&error);
+        log.write(Level::Warn, clock.now(), "secret unavailable", &Detail { detail: &detail });
+    }
 }

@@ -254,7 +254,7 @@ guardrails: []
             ("general_settings: {master_key: os.environ/sk-1234}", "general_settings.master_key is not"),
             ("[]", "the file must be a mapping"),
         ] {
-            let error = read(yaml).unwrap_err().to_string();
+            let error = read(yaml).err().unwrap().to_string();
             assert!(error.contains(part) && !error.contains("1234"), "{error}");
         }
         let writes = FILE.replace("hosted_keys", "access_mode: write_only\n    hosted_keys");

@@ -83,7 +83,7 @@ impl KeptSecrets {
             description: settings.description.clone(),
             tags,
             kms_key: settings.kms_key_id.clone(),
-            ..About::default()
+            replica_regions: settings.replica_regions.clone(),
         };
         Self { store, prefix: settings.prefix.clone(), about }
     }
