@@ -7,6 +7,7 @@
 //! | scheme | store | configured by |
 //! |---|---|---|
 //! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
+//! | `cyberark` | CyberArk Conjur: a variable | LiteLLM's `CYBERARK_*` variables |
 //! | `env` | an environment variable | – |
 //! | `federation` | tokens of OpenAI, Anthropic, OpenRouter and Bedrock for who we are | `KEYTURN_FEDERATION_*`, and who we are to AWS |
 //! | `file` | a file: one secret, or `KEY=value` lines, or a JSON object | – |

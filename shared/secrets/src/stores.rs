@@ -4,6 +4,7 @@ mod answers;
 mod aws_kms;
 mod aws_secrets_manager;
 mod azure_key_vault;
+mod cyberark;
 mod decrypted_once;
 mod environment;
 mod federation;
@@ -26,6 +27,7 @@ use crate::{SecretStore, StagedStore};
 pub use aws_kms::AwsKms;
 pub use aws_secrets_manager::AwsSecretsManager;
 pub use azure_key_vault::AzureKeyVault;
+pub use cyberark::CyberArk;
 pub use environment::Environment;
 pub use federation::Federation;
 pub use file::Files;
@@ -54,6 +56,7 @@ static STORES: &[(&str, Constructor)] = &[
     (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
+    (CyberArk::SCHEME, |found| Arc::new(CyberArk::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::opening(found))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),
     (Files::SCHEME, |_| Arc::new(Files::new())),
@@ -68,6 +71,14 @@ static STORES: &[(&str, Constructor)] = &[
 #[must_use]
 pub fn schemes() -> Vec<&'static str> {
     STORES.iter().map(|(scheme, _)| *scheme).collect()
+}
+
+/// Builds the store of a scheme; `None` when there is none. It connects to nothing. It is for stores that read their own
+/// credential from another one.
+#[must_use]
+pub fn open(scheme: &str, found: &Surroundings) -> Option<Arc<dyn SecretStore>> {
+    let (_, constructor) = STORES.iter().find(|(known, _)| *known == scheme)?;
+    Some(constructor(found))
 }
 
 /// Builds a store that writes.
@@ -171,6 +182,17 @@ mod tests {
         }
         assert_eq!(stores.schemes(), schemes());
         assert!(stores.find("nonesuch").is_none());
+    }
+
+    #[test]
+    fn one_store_can_be_opened_by_its_scheme() {
+        let found = Surroundings {
+            env: Arc::new(HashMap::new()),
+            http: keyturn_http::client().unwrap(),
+            clock: Arc::new(SystemClock),
+        };
+        assert_eq!(open(Files::SCHEME, &found).unwrap().scheme(), Files::SCHEME);
+        assert!(open("nonesuch", &found).is_none());
     }
 
     #[test]
