@@ -1,6 +1,8 @@
 //! A secret's value is shown by nothing but `expose`.
 #![cfg(test)]
 
+mod answers;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::Write;
