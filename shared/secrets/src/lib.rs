@@ -7,6 +7,7 @@
 //! | scheme | store | configured by |
 //! |---|---|---|
 //! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
+//! | `custom` | a service of one's own: a URL that answers with the secret | `KEYTURN_CUSTOM_SECRETS_URL`, `_TOKEN` |
 //! | `cyberark` | CyberArk Conjur: a variable | LiteLLM's `CYBERARK_*` variables |
 //! | `env` | an environment variable | – |
 //! | `federation` | tokens of OpenAI, Anthropic, OpenRouter and Bedrock for who we are | `KEYTURN_FEDERATION_*`, and who we are to AWS |

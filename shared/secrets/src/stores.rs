@@ -4,6 +4,7 @@ mod answers;
 mod aws_kms;
 mod aws_secrets_manager;
 mod azure_key_vault;
+mod custom;
 mod cyberark;
 mod decrypted_once;
 mod environment;
@@ -27,6 +28,7 @@ use crate::{SecretStore, StagedStore};
 pub use aws_kms::AwsKms;
 pub use aws_secrets_manager::AwsSecretsManager;
 pub use azure_key_vault::AzureKeyVault;
+pub use custom::Custom;
 pub use cyberark::CyberArk;
 pub use environment::Environment;
 pub use federation::Federation;
@@ -56,6 +58,7 @@ static STORES: &[(&str, Constructor)] = &[
     (AwsKms::SCHEME, |found| Arc::new(AwsKms::new(found))),
     (AwsSecretsManager::SCHEME, |found| Arc::new(AwsSecretsManager::new(found))),
     (AzureKeyVault::SCHEME, |found| Arc::new(AzureKeyVault::new(found))),
+    (Custom::SCHEME, |found| Arc::new(Custom::new(found))),
     (CyberArk::SCHEME, |found| Arc::new(CyberArk::new(found))),
     (Environment::SCHEME, |found| Arc::new(Environment::opening(found))),
     (Federation::SCHEME, |found| Arc::new(Federation::new(found))),

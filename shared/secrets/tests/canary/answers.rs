@@ -74,4 +74,11 @@ async fn no_answer_of_vault_conjur_or_a_service_of_ones_own_is_repeated() {
     let conjur =
         |url: &str| vec![("CYBERARK_API_BASE", url.to_owned()), ("CYBERARK_API_KEY", CANARY.to_owned())];
     shown_of_answers("cyberark", conjur, "a").await;
+    let custom = |url: &str| {
+        vec![
+            ("KEYTURN_CUSTOM_SECRETS_URL", url.to_owned()),
+            ("KEYTURN_CUSTOM_SECRETS_TOKEN", CANARY.to_owned()),
+        ]
+    };
+    shown_of_answers("custom", custom, "a").await;
 }

@@ -5,6 +5,7 @@
 mod aws_kms;
 mod aws_secrets_manager;
 mod azure_key_vault;
+mod custom;
 mod cyberark;
 mod environment;
 mod faults;
