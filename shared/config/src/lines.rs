@@ -3,7 +3,7 @@
 //! The tree that is read has no lines. They are looked up when there is something to say of a field, by walking the
 //! parser's events along its path.
 
-use serde_saphyr::granit_parser::{Event, Parser};
+use granit_parser::{Event, Parser};
 
 /// The line, from 1, of the field of this path (`model_list[2].litellm_params.rpm`), or of the nearest one around it
 /// that is there: a field that is missing has none, nor has one that an alias brings in. `None`: not even the first
