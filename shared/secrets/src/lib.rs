@@ -6,7 +6,9 @@
 //!
 //! | scheme | store | configured by |
 //! |---|---|---|
-//! | `aws-secretsmanager` | AWS Secrets Manager | the AWS variables of `keyturn_http::aws` |
+//! | `aws-kms` | a ciphertext in an environment variable or in the reference, decrypted by AWS KMS | `AWS_KMS_*`, and who we are to AWS |
+//! | `aws-secretsmanager` | AWS Secrets Manager | who we are to AWS (`keyturn_identity::aws`), and `KEYTURN_AWS_*` |
+//! | `azure-keyvault` | Azure Key Vault | `AZURE_KEY_VAULT_URI`, and who we are to Azure (`keyturn_identity::entra`) |
 //! | `custom` | a service of one's own: a URL that answers with the secret | `KEYTURN_CUSTOM_SECRETS_URL`, `_TOKEN` |
 //! | `cyberark` | CyberArk Conjur: a variable | LiteLLM's `CYBERARK_*` variables |
 //! | `env` | an environment variable | – |
@@ -18,8 +20,8 @@
 //! | `vault` | HashiCorp Vault or OpenBao: a document of a KV engine, version 2 | the `HCP_VAULT_*` variables of `keyturn_vault` |
 //! | `vault-dynamic` | HashiCorp Vault or OpenBao: a credential that is issued, with a lease | the same |
 //!
-//! AWS Secrets Manager, Google Secret Manager and Vault can be written too: they are [`StagedStore`]s, opened by
-//! [`stores::open_staged`].
+//! AWS Secrets Manager, Azure Key Vault, Google Secret Manager and Vault can be written too: they are [`StagedStore`]s,
+//! opened by [`stores::open_staged`].
 
 mod cache;
 mod document;
