@@ -128,7 +128,10 @@ async fn deployments_with_one_credential_ask_once() {
 #[tokio::test]
 async fn a_configuration_that_cannot_be_loaded_is_two() {
     let bench = Bench::new("model_list: []");
-    bench.run(&["check"]).await.says(2, &["error: cannot use the configuration config.yaml: model_list"]);
+    bench
+        .run(&["check"])
+        .await
+        .says(2, &["error: cannot use the configuration config.yaml: line 1: model_list must have an entry"]);
     bench.run(&["check", "--config", "nonesuch.yaml"]).await.says(2, &["nonesuch.yaml"]);
     bench.write("config.yaml", &format!("model_list: [{{model_name: a, litellm_params: {{{OPENAI}: 1}}}}]"));
     bench.run(&["check"]).await.says(2, &["cannot use the configuration config.yaml"]);

@@ -323,7 +323,7 @@ async fn a_used_up_soft_budget_is_told_and_refuses_nothing() {
     let output = function.shut_down().await;
     let told: Vec<Value> = output
         .lines()
-        .filter(|line| line.contains("soft_budget_exceeded") || line.contains("_aws"))
+        .filter(|line| line.contains("soft_budget_exceeded") || line.contains("SoftBudgetExceeded"))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let [told] = &told[..] else { panic!("{output}") };
