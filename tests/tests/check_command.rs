@@ -40,8 +40,8 @@ async fn all_that_can_be_used_is_zero_and_a_table_without_values() {
     told.says(0, &["4 of 4 usable"]);
     assert_eq!(upstream.count(), 2, "no provider was asked");
     let figures = |store: &str| {
-        let rows = told.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        rows.filter(|row| row.first() == Some(&store)).last().unwrap_or_else(|| panic!("{told:?}"))
+        let mut rows = told.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.rfind(|row| row.first() == Some(&store)).unwrap_or_else(|| panic!("{told:?}"))
     };
     assert_eq!(figures("env"), ["env", "2", "0", "0", "0", "0", "0"]);
     assert_eq!(figures("file"), ["file", "1", "0", "0", "0", "0", "0"]);

@@ -118,18 +118,25 @@ impl Aws {
     #[must_use]
     pub fn from_env(env: &Arc<dyn Env>, http: &reqwest::Client, clock: &Arc<dyn Clock>) -> Self {
         let var = |name| env.var(name);
-        let source =
-            if let (Some(id), Some(secret)) = (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY")) {
+        let wrong = |variable, problem| Source::Wrong(IdentityError::setting(variable, problem));
+        let source = match (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => {
                 let session = var("AWS_SESSION_TOKEN").map(SecretString::from);
                 Source::Key(AccessKey { id, secret: secret.into(), session })
-            } else if let Some(identity) = WebIdentity::from_env(&**env) {
-                Source::WebIdentity(identity)
-            } else if let Some(container) = Container::from_env(&**env) {
-                Source::Container(container)
-            } else {
-                let problem = "is not set, and no other AWS credentials are";
-                Source::Wrong(IdentityError::setting("AWS_ACCESS_KEY_ID", problem))
-            };
+            }
+            // Half a key is a mistake, and no reason to be somebody else.
+            (Some(_), None) => wrong("AWS_SECRET_ACCESS_KEY", "is not set, and AWS_ACCESS_KEY_ID is"),
+            (None, Some(_)) => wrong("AWS_ACCESS_KEY_ID", "is not set, and AWS_SECRET_ACCESS_KEY is"),
+            (None, None) => {
+                if let Some(identity) = WebIdentity::from_env(&**env) {
+                    Source::WebIdentity(identity)
+                } else if let Some(container) = Container::from_env(&**env) {
+                    Source::Container(container)
+                } else {
+                    wrong("AWS_ACCESS_KEY_ID", "is not set, and no other AWS credentials are")
+                }
+            }
+        };
         let region = var("AWS_REGION").or_else(|| var("AWS_DEFAULT_REGION"));
         let kept = Arc::new(Renewed::new(Arc::clone(clock)));
         let (http, env, clock) = (http.clone(), Arc::clone(env), Arc::clone(clock));

@@ -135,6 +135,10 @@ impl CredentialCache {
                 } else if let Some((flight, departure)) = state.depart_for_refusal(moment) {
                     (flight, Some(departure))
                 } else if let Some(known) = known {
+                    // Every read brings another token: that there is only the refused one means that none could be had.
+                    if let (Ok(Secret { life: Some(_), .. }), Some(error)) = (&known, state.failure()) {
+                        return Err(error);
+                    }
                     count(&entry.counters.hits);
                     return known;
                 } else {

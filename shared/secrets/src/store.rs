@@ -26,6 +26,12 @@ pub trait SecretStore: Send + Sync {
     /// See [`SecretError`].
     async fn get(&self, name: &str, stage: &Stage) -> Result<Secret, SecretError>;
 
+    /// Whether [`SecretStore::get_many`] is cheaper than single reads: the cache then reads all at once at a cold start.
+    /// Otherwise each is read by itself, so that none waits for another's endpoint.
+    fn has_batches(&self) -> bool {
+        false
+    }
+
     /// Reads the current version of several secrets, in the order of `names`.
     async fn get_many(&self, names: &[&str]) -> Vec<Result<Secret, SecretError>> {
         let mut answers = Vec::with_capacity(names.len());

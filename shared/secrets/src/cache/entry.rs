@@ -66,11 +66,11 @@ impl Held {
     }
 
     fn is_due(&self, now: Timestamp, generation: u64) -> bool {
-        let is_old = match self.document.whole().life {
+        match self.document.whole().life {
+            // What ends by itself is not what was rotated.
             Some(life) => life.is_due(now),
-            None => !within(now, self.read_at, self.soft_ttl),
-        };
-        self.generation < generation || is_old
+            None => self.generation < generation || !within(now, self.read_at, self.soft_ttl),
+        }
     }
 }
 
@@ -221,6 +221,11 @@ impl State {
     /// The read under way.
     pub(super) fn flight(&self) -> Option<Flight> {
         self.flight.clone().filter(Flight::is_up)
+    }
+
+    /// The failure of the last read, if it failed.
+    pub(super) fn failure(&self) -> Option<SecretError> {
+        self.failure.as_ref().map(|(_, error)| error.clone())
     }
 
     fn recent_failure(&self, now: Timestamp, cooldown: Duration) -> Option<SecretError> {

@@ -26,7 +26,7 @@ pub(super) async fn prefetch(
         }
         match entry.wait(moment) {
             Wait::Failed(_) | Wait::Join(_) => {}
-            Wait::Begin(_, departure) if entry.stage == Stage::Current => {
+            Wait::Begin(_, departure) if entry.stage == Stage::Current && entry.store.has_batches() => {
                 batches.entry(entry.store.scheme()).or_default().push((Arc::clone(&entry), departure));
             }
             Wait::Begin(_, departure) => inner.begin(&entry, departure),

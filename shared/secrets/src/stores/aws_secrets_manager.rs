@@ -146,6 +146,10 @@ impl SecretStore for AwsSecretsManager {
         secret(name, answer.secret_string, answer.secret_binary, answer.version_id.as_deref())
     }
 
+    fn has_batches(&self) -> bool {
+        true
+    }
+
     async fn get_many(&self, names: &[&str]) -> Vec<Result<Secret, SecretError>> {
         let mut regions: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
         for name in names {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyturn_ambient::Life;
 use keyturn_secrets::{Secret, SecretError, SecretStore, Stage, VersionId};
 use tokio::sync::watch;
 
@@ -48,6 +49,12 @@ impl Fake {
         if let Some(before) = state.secrets.insert(key(Stage::Current), secret) {
             state.secrets.insert(key(Stage::Previous), before);
         }
+    }
+
+    /// Gives the secret a value that ends by itself.
+    pub(crate) fn grant(&self, name: &str, value: &str, version: &str, life: Life) {
+        let secret = Secret { life: Some(life), ..Secret::new(value.to_owned(), VersionId::new(version)) };
+        self.state().secrets.insert((name.to_owned(), Stage::Current.label().to_owned()), secret);
     }
 
     /// Makes every read that begins from now on fail.
@@ -103,6 +110,10 @@ impl SecretStore for Fake {
         let answer = self.begin(name, stage);
         self.end().await;
         answer
+    }
+
+    fn has_batches(&self) -> bool {
+        true
     }
 
     async fn get_many(&self, names: &[&str]) -> Vec<Result<Secret, SecretError>> {

@@ -7,6 +7,7 @@ mod fields;
 mod flights;
 mod fresh;
 mod generations;
+mod lives;
 mod prefetches;
 mod previous;
 mod refusals;

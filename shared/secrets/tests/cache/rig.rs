@@ -46,6 +46,10 @@ impl Rig {
         Self { store, cache, clock }
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Lets time pass.
     pub(crate) fn pass(&self, seconds: u64) {
         *self.clock.0.lock().unwrap() += Duration::from_secs(seconds);
