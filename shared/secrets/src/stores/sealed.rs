@@ -6,6 +6,9 @@
 //! ([`VersionId::of_value`](crate::VersionId::of_value)), so that a change of the salt key is no change of the value;
 //! there are no stages.
 //!
+//! A value is bound to no name and no place: whoever may write a configuration may put one in another's place, as with any
+//! reference.
+//!
 //! `keyturn seal` makes them.
 
 mod keys;

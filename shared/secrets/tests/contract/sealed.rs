@@ -189,6 +189,64 @@ async fn the_salt_key_is_replaced_while_values_are_read() {
     );
 }
 
+#[tokio::test]
+async fn the_highest_version_seals_wherever_it_stands() {
+    for list in [
+        "2:sk-salt-key-of-version-2 1:sk-salt-key-of-version-1",
+        "1:sk-salt-key-of-version-1 2:sk-salt-key-of-version-2",
+    ] {
+        let keys = SaltKeys::new(&found(&Variables::of(&[("KEYTURN_SALT_KEYS", list)])));
+        assert_eq!(keys.newest().await.unwrap().unwrap().version().get(), 2, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_looked_up_in_the_environment_is_no_salt_key() {
+    let name = sealed("sk-one", &salt_key(1, FIRST));
+    for variable in ["KEYTURN_SALT_KEY", "LITELLM_SALT_KEY"] {
+        let pairs = [(variable, "os.environ/MY_SALT_KEY"), ("MY_SALT_KEY", FIRST)];
+        assert_eq!(value(&store(&pairs), &name).await.unwrap(), "sk-one");
+    }
+    let pairs = [("KEYTURN_SALT_KEY", "os.environ/LITELLM_SALT_KEY"), ("LITELLM_SALT_KEY", FIRST)];
+    assert_eq!(value(&store(&pairs), &name).await.unwrap(), "sk-one");
+    let by_its_words = sealed("sk-one", &salt_key(1, "os.environ/MY_SALT_KEY"));
+    let (_, words) = told(
+        &value(&store(&[("KEYTURN_SALT_KEY", "os.environ/MY_SALT_KEY")]), &by_its_words).await.unwrap_err(),
+    );
+    assert!(
+        words.starts_with("version 1 of the salt key cannot be read: secret `env:MY_SALT_KEY`"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn a_salt_key_that_turns_out_to_be_sealed_is_refused() {
+    let text = format!("sealed:{}", sealed(FIRST, &salt_key(2, SECOND)));
+    let name = sealed("sk-one", &salt_key(1, &text));
+    let store = store(&[("KEYTURN_SALT_KEY", "env:SALT"), ("SALT", &text)]);
+    assert_eq!(
+        told(&value(&store, &name).await.unwrap_err()),
+        ("denied", "KEYTURN_SALT_KEY has a salt key that is sealed itself".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_salt_key_whose_store_needs_a_salt_key_is_an_error_and_no_circle() {
+    let text = format!("sealed:{}", sealed("token", &salt_key(1, FIRST)));
+    for token in [&*text, "env:T"] {
+        let store = store(&[
+            ("KEYTURN_SALT_KEYS", "1:custom:salt"),
+            ("KEYTURN_CUSTOM_SECRETS_URL", "http://127.0.0.1:1/"),
+            ("KEYTURN_CUSTOM_SECRETS_TOKEN", token),
+            ("T", &text),
+        ]);
+        let (kind, words) = told(&value(&store, &sealed("sk-one", &salt_key(1, FIRST))).await.unwrap_err());
+        assert_eq!(kind, "denied", "{words}");
+        assert!(words.contains("cannot be read: secret `custom:salt"), "{words}");
+        assert!(words.contains("KEYTURN_SALT_KEY is not set"), "{words}");
+    }
+}
+
 /// A key management service that answers as it is told, and how often it was asked.
 struct Kms(Mutex<(Result<&'static str, SecretError>, u32)>);
 
@@ -276,6 +334,6 @@ async fn a_variable_that_is_sealed_is_opened_and_a_salt_key_is_not() {
     // A salt key that is behind a sealed variable would need itself.
     variables.set("SALT", &text(FIRST));
     let error = value(&Environment::opening(&found), "OPENAI_API_KEY").await.unwrap_err();
-    let SecretError::Malformed { reference, .. } = &error else { panic!("{error:?}") };
+    let SecretError::Denied { reference, .. } = &error else { panic!("{error:?}") };
     assert_eq!(reference, "env:OPENAI_API_KEY");
 }

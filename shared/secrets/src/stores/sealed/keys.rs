@@ -2,12 +2,17 @@
 //!
 //! | variable | what |
 //! |---|---|
-//! | `KEYTURN_SALT_KEYS` | `2:KEY 1:KEY`: salt keys by their versions, with spaces between them. The first seals, all open. |
+//! | `KEYTURN_SALT_KEYS` | `2:KEY 1:KEY`: salt keys by their versions, with spaces between them. The highest version seals, all open. |
 //! | `KEYTURN_SALT_KEY`, else `LITELLM_SALT_KEY` | the salt key of version 1, where there is no `KEYTURN_SALT_KEYS` |
 //!
 //! `KEY` is the salt key, or a reference to it in another store: `KEYTURN_SALT_KEYS=1:aws-kms:env/SALT` has a KMS key
 //! open the salt key, which opens the values. What is behind a reference is read once for all values and kept as a
-//! credential is, with the cache's usual lives. A version's key never changes: another key is another version.
+//! credential is, with the cache's usual lives. `os.environ/NAME` is `env:NAME` here, whatever key management system a
+//! configuration has.
+//!
+//! A salt key is never sealed itself, nor is what opens the store it is in: both would need the salt key first. So the
+//! stores that salt keys are read with find none in their environment ([`WithoutSaltKeys`]).
+//! A version's key never changes: another key is another version.
 
 use std::sync::Arc;
 
@@ -21,6 +26,10 @@ use crate::{CacheSettings, CredentialCache, SecretError};
 
 /// Several salt keys.
 const SEVERAL: &str = "KEYTURN_SALT_KEYS";
+/// What LiteLLM writes before a variable's name.
+const LOOKED_UP: &str = "os.environ/";
+/// What is wrong with a salt key that needs a salt key.
+const SEALED_ITSELF: &str = "has a salt key that is sealed itself";
 /// The one salt key, ours first.
 const ONE: [&str; 2] = ["KEYTURN_SALT_KEY", "LITELLM_SALT_KEY"];
 
@@ -97,9 +106,10 @@ impl SaltKeys {
     #[must_use]
     pub fn new(found: &Surroundings) -> Self {
         let Surroundings { env, http, clock } = found;
-        // A variable that is itself sealed would ask for the salt key again.
+        // A variable that is itself sealed would ask for the salt key again, as would a store whose own credential is.
         let plain = Arc::new(Environment::new(Arc::clone(env)));
-        let stores = Stores::new(Arc::clone(env), http, Arc::clone(clock)).with(plain);
+        let without = Arc::new(WithoutSaltKeys(Arc::clone(env)));
+        let stores = Stores::new(without, http, Arc::clone(clock)).with(plain);
         let cache = CredentialCache::new(stores, Arc::clone(clock), CacheSettings::default());
         Self::over(Arc::clone(env), cache)
     }
@@ -138,7 +148,7 @@ impl SaltKeys {
     ///
     /// [`SaltKeyError`].
     pub async fn newest(&self) -> Result<Option<SaltKey>, SaltKeyError> {
-        match self.named()?.into_iter().next() {
+        match self.named()?.into_iter().max_by_key(|named| named.version) {
             None => Ok(None),
             Some(named) => self.read(named).await.map(Some),
         }
@@ -150,13 +160,17 @@ impl SaltKeys {
             Value::Reference(reference) => {
                 let read = self.cache.get(&reference).await;
                 let secret = read.map_err(|source| SaltKeyError::Secret { version, source })?;
-                SecretString::from(secret.value.expose())
+                let text = secret.value.expose();
+                if is_sealed(text) {
+                    return Err(SaltKeyError::Setting { variable, problem: SEALED_ITSELF });
+                }
+                SecretString::from(text)
             }
         };
         SaltKey::new(version, secret).map_err(|problem| SaltKeyError::Weak { version, variable, problem })
     }
 
-    /// What the environment names, the one that seals first.
+    /// What the environment names.
     fn named(&self) -> Result<Vec<Named>, SaltKeyError> {
         let Some(list) = self.env.var(SEVERAL).map(SecretString::from) else {
             let one = ONE.into_iter().find_map(|name| Some((name, SecretString::from(self.env.var(name)?))));
@@ -180,9 +194,28 @@ impl SaltKeys {
 }
 
 fn named(variable: &'static str, version: Version, text: &str) -> Result<Named, SaltKeyError> {
-    let value = Value::read(text).map_err(|problem| SaltKeyError::Reference { variable, problem })?;
+    let read = match text.strip_prefix(LOOKED_UP) {
+        Some(name) => format!("{}:{name}", Environment::SCHEME).parse().map(Value::Reference),
+        None => Value::read(text),
+    };
+    let value = read.map_err(|problem| SaltKeyError::Reference { variable, problem })?;
     if value.reference().is_some_and(|reference: &SecretRef| reference.scheme == SCHEME) {
-        return Err(SaltKeyError::Setting { variable, problem: "has a salt key that is sealed itself" });
+        return Err(SaltKeyError::Setting { variable, problem: SEALED_ITSELF });
     }
     Ok(Named { version, variable, value })
+}
+
+/// Whether a text is a sealed value, or passes for one.
+fn is_sealed(text: &str) -> bool {
+    text.trim_start().strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// An environment without salt keys: in it no sealed value opens.
+struct WithoutSaltKeys(Arc<dyn Env>);
+
+impl Env for WithoutSaltKeys {
+    fn var(&self, name: &str) -> Option<String> {
+        let is_one = name == SEVERAL || ONE.contains(&name);
+        if is_one { None } else { self.0.var(name) }
+    }
 }
