@@ -156,7 +156,9 @@ impl Entra {
         now: Timestamp,
     ) -> Result<Granted<SecretString>, IdentityError> {
         let service = application.service(&self.0.http)?;
-        let call = service.call(Method::POST, &[&application.tenant, "oauth2", "v2.0", "token"]);
+        let call = service
+            .call(Method::POST, &[&application.tenant, "oauth2", "v2.0", "token"])
+            .within(crate::LIMIT);
         let proved = proof.read().await?;
         let mut form = vec![
             ("client_id", application.client_id.as_str()),

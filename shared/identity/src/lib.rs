@@ -16,5 +16,9 @@ mod error;
 pub mod google;
 mod renewed;
 
+/// The longest that a call for a credential may take. It is well below what the cache of secrets gives a read, so that
+/// an endpoint which is silent leaves time to say so.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(4);
+
 pub use error::IdentityError;
 pub use renewed::{Granted, Renewed};

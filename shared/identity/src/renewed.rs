@@ -1,12 +1,13 @@
 //! Something that ends by itself, kept and replaced in time.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Life};
 
-/// After a failed renewal what is kept serves on, and for this long nobody tries again.
+/// Once a renewal has begun and until it has succeeded, what is kept serves on, and for this long nobody tries again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// What was granted, and for how long.
@@ -19,7 +20,7 @@ pub struct Granted<T> {
 }
 
 /// Keeps one thing that ends by itself. Once it is due, one caller replaces it while it serves the others; when it has
-/// ended, all wait for one replacement, and for nothing longer than that.
+/// ended, all wait for one replacement, and for nothing longer than that: if it fails, it has failed for all who waited.
 pub struct Renewed<T> {
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept<T>>,
@@ -29,14 +30,19 @@ pub struct Renewed<T> {
 
 struct Kept<T> {
     granted: Option<Granted<T>>,
-    failed_at: Option<Timestamp>,
+    /// When a renewal was begun that has not succeeded.
+    tried_at: Option<Timestamp>,
+    /// How often there was nothing to serve on with, and no replacement.
+    failures: u64,
+    /// Why not, at last; an error of what was fetched, whose type each caller knows.
+    failure: Option<Box<dyn Any + Send>>,
 }
 
 impl<T: Clone> Renewed<T> {
     /// Nothing is kept yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let kept = Mutex::new(Kept { granted: None, failed_at: None });
+        let kept = Mutex::new(Kept { granted: None, tried_at: None, failures: 0, failure: None });
         Self { clock, kept, turn: tokio::sync::Mutex::default() }
     }
 
@@ -44,11 +50,12 @@ impl<T: Clone> Renewed<T> {
     ///
     /// # Errors
     ///
-    /// Nothing that serves is kept, and `fetch` failed.
-    pub async fn get<E>(
+    /// Nothing that serves is kept, and `fetch` failed; or that of another caller, whom this one has waited for.
+    pub async fn get<E: Clone + Send + 'static>(
         &self,
         fetch: impl AsyncFnOnce(Timestamp) -> Result<Granted<T>, E>,
     ) -> Result<Granted<T>, E> {
+        let failures = self.kept().failures;
         let _turn = match self.look() {
             Look::Fresh(granted) => return Ok(granted),
             // Somebody else replaces it: what is kept will do.
@@ -64,17 +71,29 @@ impl<T: Clone> Renewed<T> {
             Look::Due(granted) => Some(granted),
             Look::Nothing => None,
         };
+        if due.is_none()
+            && let Some(error) = self.failed_since(failures)
+        {
+            return Err(error);
+        }
         let now = self.clock.now();
+        if due.is_some() {
+            // At once: whoever has the turn may give up before there is an answer, and the next must not wait in turn.
+            self.kept().tried_at = Some(now);
+        }
         match (fetch(now).await, due) {
             (Ok(granted), _) => {
-                *self.kept() = Kept { granted: Some(granted.clone()), failed_at: None };
+                let mut kept = self.kept();
+                (kept.granted, kept.tried_at, kept.failure) = (Some(granted.clone()), None, None);
                 Ok(granted)
             }
-            (Err(_), Some(due)) => {
-                self.kept().failed_at = Some(now);
-                Ok(due)
+            (Err(_), Some(due)) => Ok(due),
+            (Err(error), None) => {
+                let mut kept = self.kept();
+                kept.failures += 1;
+                kept.failure = Some(Box::new(error.clone()));
+                Err(error)
             }
-            (Err(error), None) => Err(error),
         }
     }
 
@@ -86,10 +105,17 @@ impl<T: Clone> Renewed<T> {
         }
     }
 
+    /// The last failure, if there was one after the first `failures`.
+    fn failed_since<E: Clone + 'static>(&self, failures: u64) -> Option<E> {
+        let kept = self.kept();
+        let failure = kept.failure.as_ref().filter(|_| kept.failures > failures)?;
+        failure.downcast_ref().cloned()
+    }
+
     fn look(&self) -> Look<T> {
         let now = self.clock.now();
         let kept = self.kept();
-        let paused = kept.failed_at.is_some_and(|at| now >= at && now < at + PAUSE);
+        let paused = kept.tried_at.is_some_and(|at| now >= at && now < at + PAUSE);
         match &kept.granted {
             Some(granted) if !granted.life.serves(now) => Look::Nothing,
             Some(granted) if granted.life.is_due(now) && !paused => Look::Due(granted.clone()),
@@ -111,6 +137,7 @@ enum Look<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use keyturn_ambient::ManualClock;
     use tokio::sync::Notify;
 
@@ -183,6 +210,34 @@ mod tests {
         gate.notify_one();
         assert_eq!(slow.await.unwrap(), 2);
         assert_eq!(rig.get(Ok(9)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn one_who_gives_up_a_renewal_does_not_leave_the_next_to_wait() {
+        let rig = Rig::new();
+        rig.get(Ok(1)).await.unwrap();
+        rig.clock.advance(Duration::from_secs(3400));
+        let never = async |_| std::future::pending::<Result<Granted<u32>, &'static str>>().await;
+        assert!(rig.renewed.get(never).now_or_never().is_none(), "it is given up");
+        let served = rig.renewed.get(never).now_or_never().expect("it waits");
+        assert_eq!(served.unwrap().value, 1);
+        rig.clock.advance(PAUSE);
+        assert_eq!(rig.get(Ok(2)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_that_of_all_who_waited_for_it_and_of_nobody_else() {
+        let rig = Rig::new();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let fails = async |_| {
+            asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Err::<Granted<u32>, _>("down")
+        };
+        let crowd = futures_util::future::join_all((0..200).map(|_| rig.renewed.get(fails))).await;
+        assert!(crowd.into_iter().all(|answer| answer.err() == Some("down")));
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+        assert_eq!(rig.get(Ok(1)).await, Ok(1), "who comes later tries");
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ impl Container {
         now: Timestamp,
     ) -> Result<Granted<AccessKey>, IdentityError> {
         let url = self.url()?;
-        let call = Call::new(http, Method::GET, url);
+        let call = Call::new(http, Method::GET, url).within(crate::LIMIT);
         let token = match &self.token_file {
             None => self.token.clone(),
             Some(path) => {

@@ -69,7 +69,7 @@ pub(super) async fn assume_role_with_web_identity(
         ("WebIdentityToken", token.expose_secret()),
     ];
     let service = sts(by, endpoint)?;
-    let call = service.call(Method::POST, &[]).form(&fields).hiding(token);
+    let call = service.call(Method::POST, &[]).form(&fields).hiding(token).within(crate::LIMIT);
     let answer = call.answer().await.map_err(|error| IdentityError::of_call(AWS, &error))?;
     read::<AssumeRole>(&answer)?.result.credentials.granted(AWS, now)
 }
@@ -113,7 +113,7 @@ async fn signed<T: serde::de::DeserializeOwned>(
     // The key may have to be fetched itself: boxed, since one identity asks another.
     let key = Box::pin(by.access_key()).await?;
     let region = region_of(service.base()).or(by.region()).unwrap_or(HOME).to_owned();
-    let call: Call<'_> = service.call(Method::POST, &[]).form(fields);
+    let call: Call<'_> = service.call(Method::POST, &[]).form(fields).within(crate::LIMIT);
     let call = sign(call, &key, "sts", &region, by.now());
     let answer = call.answer().await.map_err(|error| IdentityError::of_call(AWS, &error))?;
     read(&answer)

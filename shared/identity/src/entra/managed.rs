@@ -63,7 +63,8 @@ impl Managed {
                 let service = at(IDENTITY_ENDPOINT, endpoint)?;
                 let call = service.call_url(Method::GET, service.base().clone());
                 let call = call.query("api-version", "2019-08-01").query("resource", resource);
-                self.ask(ENDPOINT, call.secret_header("x-identity-header", header), now).await
+                self.ask(ENDPOINT, call.secret_header("x-identity-header", header).within(crate::LIMIT), now)
+                    .await
             }
             Place::Imds { host } => {
                 let service = at(IMDS_HOST, host.as_deref().unwrap_or("http://169.254.169.254"))?;

@@ -39,7 +39,7 @@ pub(super) fn trusted(address: &str, setting: &'static str) -> Result<Url, Ident
 
 /// A call of a token service with a form.
 pub(super) fn post<'a>(http: &'a reqwest::Client, url: Url, fields: &[(&str, &str)]) -> Call<'a> {
-    Call::new(http, Method::POST, url).form(fields)
+    Call::new(http, Method::POST, url).form(fields).within(crate::LIMIT)
 }
 
 /// Makes a call that is answered with a token.

@@ -154,8 +154,11 @@ impl ExternalAccount {
         let options = self.service_account_impersonation.as_ref();
         let seconds = options.and_then(|options| options.token_lifetime_seconds).unwrap_or(LIFETIME);
         let wanted = Wanted { scope: [SCOPE], lifetime: format!("{seconds}s") };
-        let answer =
-            answered(Call::new(http, Method::POST, url).bearer(federated).json(&wanted), IAM).await?;
+        let answer = answered(
+            Call::new(http, Method::POST, url).bearer(federated).json(&wanted).within(crate::LIMIT),
+            IAM,
+        )
+        .await?;
         let token: Token = answer.read().map_err(|error| IdentityError::of_call(IAM, &error))?;
         let lasts = Duration::try_from(token.expire_time.duration_since(now)).unwrap_or_default();
         checked(token.access_token, Life::granted(now, lasts), IAM)

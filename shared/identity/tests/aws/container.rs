@@ -116,3 +116,14 @@ async fn over_plain_http_only_this_machine_and_the_agents_are_asked() {
         assert!(error.to_string().contains(said), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_silent_is_given_up_before_a_read_of_a_secret_is() {
+    // Connections to it are made, and never answered.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = format!("http://{}/role", silent.local_addr().unwrap());
+    let aws = aws(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &address)]);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(6), aws.access_key()).await;
+    let error = answer.expect("it is waited for too long").unwrap_err();
+    assert!(matches!(error, IdentityError::Unavailable { .. }), "{error:?}");
+}
