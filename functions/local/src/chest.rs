@@ -59,7 +59,7 @@ impl Chest {
         Ok(Some(key))
     }
 
-    /// Writes a key, unless there is one.
+    /// Writes a key, unless there is one. Of several processes that start at once, one writes.
     pub(crate) fn write(&self, path: &Path, key: &SecretString) -> Result<(), Error> {
         let text = match &self.newest {
             None => Zeroizing::new(key.expose_secret().to_owned()),
@@ -68,11 +68,16 @@ impl Chest {
                 Zeroizing::new(again.to_string())
             }
         };
+        let line = Zeroizing::new(format!("{}\n", *text));
         owners_only(path)?;
         let file = OpenOptions::new().append(true).open(path);
-        file.and_then(|mut file| match file.metadata()?.len() {
-            0 => writeln!(file, "{}", *text),
-            _ => Ok(()),
+        file.and_then(|mut file| {
+            // Until it is closed: nobody else writes between the look and the line.
+            file.lock()?;
+            match file.metadata()?.len() {
+                0 => file.write_all(line.as_bytes()),
+                _ => Ok(()),
+            }
         })
         .map_err(|source| data(path, source))
     }

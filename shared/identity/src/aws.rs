@@ -39,7 +39,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{Granted, IdentityError, Renewed};
-pub use answers::passes;
+pub use answers::{is_brief, passes};
 use container::Container;
 pub use presign::presign;
 pub use sign::{sign, signed_headers};

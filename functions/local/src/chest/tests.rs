@@ -61,6 +61,26 @@ async fn a_first_key_is_sealed_from_its_first_line() {
 }
 
 #[tokio::test]
+async fn of_many_first_starts_one_writes_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let chest = chest(&[ONE]).await;
+    for round in 0..100 {
+        let path = directory.path().join(format!("key-{round}"));
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|threads| {
+            for number in 0..8 {
+                let (chest, path, start) = (&chest, &path, &start);
+                threads.spawn(move || {
+                    start.wait();
+                    chest.write(path, &SecretString::from(format!("sk-{number}"))).unwrap();
+                });
+            }
+        });
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1, "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn a_weak_salt_key_of_litellms_is_left_alone_and_one_of_ours_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let weak = chest(&[("LITELLM_SALT_KEY", "sk-1234")]).await;

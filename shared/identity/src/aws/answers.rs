@@ -13,9 +13,11 @@ use serde::de::DeserializeOwned;
 use super::{AWS, AccessKey};
 use crate::{Granted, IdentityError};
 
-/// Names of errors that pass, whatever their status is: those that the AWS SDKs try again at, and STS's own.
-const BRIEF: [&str; 16] = [
+/// Names of errors that pass, whatever their status is: those that the AWS SDKs try again at, and STS's and IAM's own.
+const BRIEF: [&str; 18] = [
     "BandwidthLimitExceeded",
+    "ConcurrentModification",
+    "EntityTemporarilyUnmodifiable",
     "IDPCommunicationError",
     "InternalFailure",
     "LimitExceededException",
@@ -33,10 +35,16 @@ const BRIEF: [&str; 16] = [
     "TooManyRequestsException",
 ];
 
+/// Whether a name is that of an error which passes at any AWS service: it is known, and so tells nothing of what was sent.
+#[must_use]
+pub fn is_brief(code: &str) -> bool {
+    BRIEF.contains(&code)
+}
+
 /// Whether an error of an AWS service passes: asking later may work. Some of those come with a status of 400.
 #[must_use]
 pub fn passes(status: StatusCode, code: &str) -> bool {
-    BRIEF.contains(&code) || matches!(status.as_u16(), 408 | 425 | 429 | 500..)
+    is_brief(code) || matches!(status.as_u16(), 408 | 425 | 429 | 500..)
 }
 
 /// Temporary credentials, as STS and container agents write them.

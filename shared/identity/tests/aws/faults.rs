@@ -29,6 +29,7 @@ async fn a_refusal_is_told_by_its_name_and_passes_or_does_not() {
         (400, "ValidationError", false),
         (400, "IDPCommunicationError", true),
         (400, "Throttling", true),
+        (409, "EntityTemporarilyUnmodifiable", true),
         (429, "TooManyRequests", true),
         (500, "InternalFailure", true),
         (503, "ServiceUnavailable", true),

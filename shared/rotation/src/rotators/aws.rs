@@ -16,7 +16,7 @@ use http::Method;
 use keyturn_http::call::address;
 use keyturn_identity::IdentityError;
 pub(super) use keyturn_identity::aws::AccessKey;
-use keyturn_identity::aws::{Aws as Identity, sign};
+use keyturn_identity::aws::{Aws as Identity, is_brief, passes, sign};
 use reqwest::Url;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -36,17 +36,6 @@ const CREDENTIAL_ERRORS: [&str; 7] = [
     "InvalidClientTokenId",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
-];
-/// Errors that pass, some of which come with a status of 400 or 409.
-const BRIEF_ERRORS: [&str; 8] = [
-    "ConcurrentModification",
-    "EntityTemporarilyUnmodifiable",
-    "InternalFailure",
-    "PriorRequestNotComplete",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
 ];
 
 /// Where AWS is.
@@ -266,16 +255,16 @@ fn answered(answer: Answer) -> Result<Answer, Failure> {
     let text = std::str::from_utf8(answer.bytes()).unwrap_or_default();
     let code = quick_xml::de::from_str::<ErrorResponse>(text).ok().map(|response| response.error.code);
     // A name that is known beforehand tells nothing of what was sent.
-    let is_known = |code: &String| [&CREDENTIAL_ERRORS[..], &BRIEF_ERRORS].concat().contains(&code.as_str());
+    let brief = code.as_deref().is_some_and(|code| passes(answer.status(), code));
+    let is_known = |code: &str| CREDENTIAL_ERRORS.contains(&code) || is_brief(code);
     let code = code.filter(|code| is_known(code) || answer.may_tell(code));
     let told = || {
         let status = answer.status().as_u16();
         code.as_ref().map_or_else(|| format!("HTTP {status}"), |code| format!("HTTP {status} {code}"))
     };
-    let known = |list: &[&str]| code.as_deref().is_some_and(|code| list.contains(&code));
-    let error = if known(&BRIEF_ERRORS) {
+    let error = if brief {
         RotationError::Unavailable(told())
-    } else if known(&CREDENTIAL_ERRORS) {
+    } else if code.as_deref().is_some_and(|code| CREDENTIAL_ERRORS.contains(&code)) {
         answer.blame(told())
     } else {
         match answer.error() {

@@ -269,6 +269,7 @@ async fn every_answer_has_its_error_and_none_tells_a_secret() {
     };
     for (status, code, expected) in [
         (400, "Throttling", "unavailable"),
+        (400, "SlowDown", "unavailable"),
         (409, "EntityTemporarilyUnmodifiable", "unavailable"),
         (400, "ExpiredToken", "denied"),
         (403, "AccessDenied", "denied"),
