@@ -173,7 +173,9 @@ fn reference(name: &str) -> String {
 pub(super) fn region_of(name: &str) -> Option<&str> {
     let mut parts = name.split(':');
     let arn = parts.next() == Some("arn");
-    parts.nth(2).filter(|region| arn && !region.is_empty())
+    // It becomes a part of the endpoint's host.
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    parts.nth(2).filter(|region| arn && !region.is_empty() && region.bytes().all(fits))
 }
 
 /// Whether `entry` answers the question for `name`: a name, an ARN, or an ARN without its random end.

@@ -135,8 +135,11 @@ impl AwsSecretsManager {
             Box::pin(call.send()).await.map_err(|error| failure::classify(reference(name), &error))?;
         }
         let version = self.put(name, value).await?;
-        // It had to lose its copies to be deleted.
-        if let Some(replicas) = replicas(about).filter(|_| there.deleted_date.is_some()) {
+        // It had to lose its copies to be deleted, and whoever restored it may have been interrupted before this.
+        let copies: Vec<String> =
+            there.replication_status.into_iter().flatten().filter_map(|replica| replica.region).collect();
+        let missing = about.replica_regions.iter().filter(|region| !copies.contains(region));
+        if let Some(replicas) = replicas(missing) {
             let call = client.replicate_secret_to_regions().secret_id(name);
             let call = call.set_add_replica_regions(Some(replicas));
             Box::pin(call.send()).await.map_err(|error| failure::classify(reference(name), &error))?;
@@ -284,8 +287,8 @@ impl StagedStore for AwsSecretsManager {
         Err(error)
     }
 
-    /// Description, key and replica regions are given to a secret that is made; one that is there keeps its own, and its
-    /// other tags.
+    /// Description and key are given to a secret that is made; one that is there keeps its own, and its other tags.
+    /// Replica regions that it lacks are added.
     async fn write(&self, name: &str, value: &SecretString, about: &About) -> Result<VersionId, SecretError> {
         // Nothing can be made by its ARN.
         if name.starts_with("arn:") {
@@ -294,7 +297,7 @@ impl StagedStore for AwsSecretsManager {
         let call = self.client(name).create_secret().name(name).secret_string(value.expose_secret());
         let call = call.set_description(about.description.clone()).set_kms_key_id(about.kms_key.clone());
         let tags = (!about.tags.is_empty()).then(|| tags_for(&about.tags));
-        let call = call.set_tags(tags).set_add_replica_regions(replicas(about));
+        let call = call.set_tags(tags).set_add_replica_regions(replicas(&about.replica_regions));
         let error = match Box::pin(call.send()).await {
             Ok(answer) => return named(name, answer.version_id),
             Err(error) => error,
@@ -357,9 +360,9 @@ impl StagedStore for AwsSecretsManager {
     }
 }
 
-fn replicas(about: &About) -> Option<Vec<ReplicaRegionType>> {
+fn replicas<'a>(regions: impl IntoIterator<Item = &'a String>) -> Option<Vec<ReplicaRegionType>> {
     let replica = |region| ReplicaRegionType::builder().region(region).build();
-    let replicas: Vec<_> = about.replica_regions.iter().map(replica).collect();
+    let replicas: Vec<_> = regions.into_iter().map(replica).collect();
     Some(replicas).filter(|replicas| !replicas.is_empty())
 }
 

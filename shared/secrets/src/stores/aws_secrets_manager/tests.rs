@@ -338,6 +338,16 @@ async fn a_server_that_is_not_there_is_unavailable() {
     assert_eq!(class(&error), Class::Unavailable);
 }
 
+#[test]
+fn a_region_is_what_can_stand_in_a_host() {
+    let of =
+        |region: &str| region_of(&format!("arn:aws:secretsmanager:{region}:1:secret:a")).map(str::to_owned);
+    assert_eq!(of("eu-west-2").as_deref(), Some("eu-west-2"));
+    for region in ["", "evil.example/", "a.b", "a@b", "EU-WEST-2", "a#"] {
+        assert_eq!(of(region), None, "{region}");
+    }
+}
+
 #[tokio::test]
 async fn missing_settings_are_an_operator_s_work() {
     for (setting, value, said) in [

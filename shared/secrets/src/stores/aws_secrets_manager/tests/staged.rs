@@ -276,6 +276,28 @@ async fn what_waits_for_its_deletion_is_restored_and_what_is_gone_by_then_is_tri
     assert_eq!(class(&error), Class::Unavailable);
 }
 
+/// Whoever restored it may have been interrupted before it had its copies again.
+#[tokio::test]
+async fn copies_that_are_missing_are_made_again() {
+    let about = |regions: [&str; 2]| About {
+        replica_regions: regions.map(str::to_owned).into_iter().collect(),
+        ..About::default()
+    };
+    let answer = |(operation, _): &Ask| match operation.as_str() {
+        "CreateSecret" => refused("ResourceExistsException"),
+        "DescribeSecret" => ok(&json!({"Name": "a", "ReplicationStatus": [{"Region": "eu-west-2"}]})),
+        "PutSecretValue" => ok(&json!({"Name": "a", "VersionId": ID})),
+        _ => ok(&json!({})),
+    };
+    let (there, service) = store(answer);
+    assert_eq!(there.write("a", &"x".into(), &about(["eu-west-2", "us-east-1"])).await.unwrap(), id());
+    let expected = json!({"SecretId": "a", "AddReplicaRegions": [{"Region": "us-east-1"}]});
+    assert_eq!(sent(&service, "ReplicateSecretToRegions"), expected);
+    let (whole, service) = store(answer);
+    whole.write("a", &"x".into(), &about(["eu-west-2", "eu-west-2"])).await.unwrap();
+    assert!(!operations(&service).iter().any(|name| name == "ReplicateSecretToRegions"));
+}
+
 #[tokio::test]
 async fn deletion_leaves_the_name_free_and_may_be_repeated() {
     let (there, service) = store(|_| ok(&json!({"Name": "a"})));
