@@ -11,7 +11,8 @@
 //! | `PROJECT/NAME`, `projects/PROJECT/secrets/NAME` | of another project |
 //! | `projects/PROJECT/locations/LOCATION/secrets/NAME` | a regional secret, at its region's endpoint |
 //!
-//! The value is the payload, whose checksum is proved; it is read again once if that is wrong.
+//! The value is the payload, whose checksum is proved where it is there: a version that was added without one may have
+//! none. It is read again once if the checksum is wrong.
 //!
 //! Versions: `7-…`, the number that Google gave, and a salted hash of the value, because a secret that is deleted and
 //! made anew begins at 1 again. Stages: the current version is `latest` for us as for every other reader; the previous
@@ -200,7 +201,13 @@ impl Place {
         if answer.status().as_u16() == 400 && status(answer).as_deref() == Some(FAILED_PRECONDITION) {
             return self.not_found("the version is disabled or destroyed");
         }
-        answers::refusal(&self.reference, answer)
+        match answer.status().as_u16() {
+            // A 404 that is not the API's own is a proxy's, and says nothing of the secret.
+            404 | 410 if status(answer).as_deref() != Some("NOT_FOUND") => {
+                SecretError::unavailable(&*self.reference, &answer.told())
+            }
+            _ => answers::refusal(&self.reference, answer),
+        }
     }
 
     /// What was read; `None` if the checksum is wrong.

@@ -141,6 +141,19 @@ async fn a_token_lives_as_long_as_its_service_says() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_not_there_is_a_setting_s_fault() {
+    let services = Services::start().await;
+    let store = store(&services, &[]);
+    for status in [404, 410] {
+        services.fail(Some(Mishap::Status(status, json!({}))));
+        for name in [OPENAI, ANTHROPIC, OPENROUTER] {
+            let error = get(&store, name).await.unwrap_err();
+            assert!(matches!(error, SecretError::Denied { .. }), "{name}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_without_a_token_or_an_end_is_malformed() {
     let services = Services::start().await;
     let store = store(&services, &[]);

@@ -236,6 +236,24 @@ async fn a_token_that_is_revoked_is_replaced_in_the_same_read() {
     assert_eq!(get(&own_key, "project-1/revoked", "AWSCURRENT").await.unwrap(), "one");
 }
 
+#[tokio::test]
+async fn only_the_api_s_own_404_says_that_a_secret_is_not_there() {
+    let google = Google::start().await;
+    google.secrets().add("projects/project-1/secrets/there", b"one");
+    let store = store(&google, &[]);
+    assert_eq!(get(&store, "there", "AWSCURRENT").await.unwrap(), "one");
+    for (body, is_absent) in [
+        (json!({"error": {"code": 404, "status": "NOT_FOUND"}}), true),
+        (json!({"error": "no route"}), false),
+        (json!({}), false),
+    ] {
+        google.fail(Some(Mishap::Status(404, body)));
+        let error = get(&store, "there", "AWSCURRENT").await.unwrap_err();
+        assert_eq!(matches!(error, SecretError::NotFound { .. }), is_absent, "{error:?}");
+        assert_eq!(matches!(error, SecretError::Unavailable { .. }), !is_absent, "{error:?}");
+    }
+}
+
 /// The store with LiteLLM's setting for credentials: a JSON text.
 fn store_with_key(google: &Google, url: &str) -> GoogleSecretManager {
     let key = key_file(url).to_string();

@@ -59,7 +59,11 @@ impl Service for Exchange {
         let call = (self.request)(call, ask.ids, &subject).hiding(&subject);
         let answer = answers::answer(ask.reference, call).await?;
         if !answer.status().is_success() {
-            return Err(answers::refusal(ask.reference, &answer));
+            // An endpoint that is not there is a wrong address: there is no secret to be missing.
+            return Err(match answer.status().as_u16() {
+                404 | 410 => SecretError::denied(ask.reference, &answer.told()),
+                _ => answers::refusal(ask.reference, &answer),
+            });
         }
         let malformed = |what: &str| SecretError::malformed(ask.reference, what);
         let token: Token = answer.read().map_err(|error| malformed(&error.to_string()))?;
