@@ -3,6 +3,7 @@
 //! Of an answer that is no success, only its status and the service's own name of the error are told, and the name
 //! only if it looks like one and has nothing in common with any secret that was sent.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -92,6 +93,19 @@ pub fn address(text: &str) -> Option<Url> {
         && url.query().is_none()
         && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}
+
+/// Whether an address is this machine's: what is sent there is on no network.
+#[must_use]
+pub fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Whether what is sent to an address is read by nobody on the way: `https`, or `http` on this machine.
+#[must_use]
+pub fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || url.scheme() == "http" && is_local(url)
 }
 
 /// A call that is being prepared. `Mark` is the caller's own: the answer bears it too.

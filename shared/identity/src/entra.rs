@@ -29,8 +29,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
-use keyturn_http::call::Service;
-use reqwest::{Method, Url};
+use keyturn_http::call::{Service, is_private};
+use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::aws::Aws;
@@ -204,20 +204,11 @@ impl Application {
         // Azure's own libraries take a host alone too.
         let text = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let service = Service::at(http, &text).ok_or_else(|| wrong("is not the address of a service"))?;
-        if is_plain_http_elsewhere(service.base()) {
+        if !is_private(service.base()) {
             return Err(wrong("must begin with https://, unless it is on this machine"));
         }
         Ok(service)
     }
-}
-
-/// Whether an address would have what is sent to it travel in the open.
-#[must_use]
-pub fn is_plain_http_elsewhere(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let here =
-        host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    url.scheme() != "https" && !here
 }
 
 impl Source {

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keyturn_ambient::{Clock, Env};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
 
 use crate::aws::Aws;
 use crate::{Granted, IdentityError, Renewed};
@@ -52,6 +53,8 @@ struct Inner {
     aws: Aws,
     source: Source,
     kept: Renewed<SecretString>,
+    /// The machine's, which does not change.
+    project: OnceCell<String>,
 }
 
 enum Source {
@@ -94,7 +97,7 @@ impl Google {
 
     fn with(source: Source, env: &Arc<dyn Env>, http: &reqwest::Client, clock: &Arc<dyn Clock>) -> Self {
         let (aws, kept) = (Aws::from_env(env, http, clock), Renewed::new(Arc::clone(clock)));
-        Self(Arc::new(Inner { http: http.clone(), aws, source, kept }))
+        Self(Arc::new(Inner { http: http.clone(), aws, source, kept, project: OnceCell::new() }))
     }
 
     /// An access token, which lasts for some time still.
@@ -121,7 +124,10 @@ impl Google {
     pub async fn project(&self) -> Result<Option<String>, IdentityError> {
         match self.0.credentials()? {
             Ok(credentials) => Ok(credentials.project().map(str::to_owned)),
-            Err(metadata) => metadata.project(&self.0.http).await.map(Some),
+            Err(metadata) => {
+                let project = self.0.project.get_or_try_init(|| metadata.project(&self.0.http)).await?;
+                Ok(Some(project.clone()))
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ fn no_bit_can_be_another() {
         match parsed {
             Err(error) => assert!(bit < 8 && matches!(error, SealError::Format(_)), "bit {bit}: {error}"),
             Ok(sealed) => {
-                assert_eq!(sealed.open(&key).err(), Some(SealError::Changed(version(1))), "bit {bit}")
+                assert_eq!(sealed.open(&key).err(), Some(SealError::Changed(version(1))), "bit {bit}");
             }
         }
     }

@@ -17,6 +17,9 @@ use crate::error::{Outage, VaultError, classify};
 /// How long a call may take. It stands in a request's way; a healthy one takes milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long an engine may take to issue a credential: nearly as long as the credential cache waits.
+const ISSUE_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// How long a list may take: Vault sends all names at once, however many there are.
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -110,6 +113,15 @@ pub(crate) async fn answer_of_list<T>(
     call: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, VaultError> {
     within(LIST_TIMEOUT, what, call).await
+}
+
+/// The same for a credential that is issued: an engine makes it elsewhere, and one whose answer is not waited for is there
+/// all the same, for as long as its lease.
+pub(crate) async fn answer_of_issue<T>(
+    what: &'static str,
+    call: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, VaultError> {
+    within(ISSUE_TIMEOUT, what, call).await
 }
 
 async fn within<T>(

@@ -179,3 +179,20 @@ async fn a_call_without_an_answer_says_what_happened_and_not_where() {
     let error = slow.call(Method::GET, &[]).within(Duration::from_millis(50)).answer().await.err();
     assert_eq!(error, Some(CallError::NoAnswer("no answer in time")));
 }
+
+#[test]
+fn what_is_private_stays_here_or_is_encrypted() {
+    for (address, private) in [
+        ("https://example.com", true),
+        ("http://127.0.0.1:8200", true),
+        ("http://127.1.2.3", true),
+        ("http://[::1]:80", true),
+        ("http://localhost", true),
+        ("http://example.com", false),
+        ("http://localhost.example.com", false),
+        ("http://10.0.0.1", false),
+        ("ftp://127.0.0.1", false),
+    ] {
+        assert_eq!(is_private(&Url::parse(address).unwrap()), private, "{address}");
+    }
+}

@@ -3,11 +3,10 @@
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
 
 use std::fs;
-use std::net::IpAddr;
 
 use jiff::Timestamp;
 use keyturn_ambient::Env;
-use keyturn_http::call::Call;
+use keyturn_http::call::{Call, is_private};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -78,12 +77,9 @@ impl Container {
         let wrong = |problem| IdentityError::setting(self.variable, problem);
         let url = Url::parse(&self.url).map_err(|_| wrong("is no address"))?;
         let host = url.host_str().unwrap_or_default();
-        let local = host == "localhost"
-            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if local || AGENTS.contains(&host) => Ok(url),
-            _ => Err(wrong("must begin with https://, unless it is on this machine or an agent's")),
+        if is_private(&url) || url.scheme() == "http" && AGENTS.contains(&host) {
+            return Ok(url);
         }
+        Err(wrong("must begin with https://, unless it is on this machine or an agent's"))
     }
 }

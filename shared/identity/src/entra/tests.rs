@@ -12,7 +12,7 @@ const SCOPE: &str = "https://vault.azure.net/.default";
 
 /// The fields of a form, or the parameters of a query.
 fn fields(text: &str) -> HashMap<String, String> {
-    let url = Url::parse(&format!("http://localhost/?{text}")).unwrap();
+    let url = reqwest::Url::parse(&format!("http://localhost/?{text}")).unwrap();
     url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }
 

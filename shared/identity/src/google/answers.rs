@@ -1,11 +1,10 @@
 //! Where tokens are asked for, and what is answered.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyturn_ambient::Life;
-use keyturn_http::call::{Answer, Call, CallError};
+use keyturn_http::call::{Answer, Call, CallError, is_local};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -26,8 +25,7 @@ pub(super) fn trusted(address: &str, setting: &'static str) -> Result<Url, Ident
     // Keys from before 2017 have the last one.
     let googles =
         host == "googleapis.com" || host.ends_with(".googleapis.com") || host == "accounts.google.com";
-    let local = host == "localhost"
-        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let local = is_local(&url);
     let plain = url.username().is_empty() && url.password().is_none();
     let fits = match url.scheme() {
         "https" => googles || local,

@@ -35,13 +35,13 @@ async fn a_session_is_the_role_s() {
     let role = ("KEYTURN_AWS_ROLE_NAME", ROLE);
     let named = ("KEYTURN_AWS_SESSION_NAME", "gateway");
     let token = ("KEYTURN_AWS_WEB_IDENTITY_TOKEN", &*file);
-    let no_key = ("AWS_ACCESS_KEY_ID", "");
-    let irsa = [no_key, ("AWS_ROLE_ARN", ROLE), ("AWS_WEB_IDENTITY_TOKEN_FILE", &*file)];
+    let no_key = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let irsa = [no_key[0], no_key[1], ("AWS_ROLE_ARN", ROLE), ("AWS_WEB_IDENTITY_TOKEN_FILE", &*file)];
     for (more, expected) in [
         (&[][..], "arn:aws:sts::123456789012:user/moto".to_owned()),
         (&[role], session("keyturn")),
         (&[role, named], session("gateway")),
-        (&[role, token, no_key], session("keyturn")),
+        (&[role, token, no_key[0], no_key[1]], session("keyturn")),
         (&irsa, session("keyturn")),
     ] {
         let variables = [&KEY[..], &[("AWS_ENDPOINT_URL", &url)], more].concat();

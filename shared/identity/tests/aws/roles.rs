@@ -73,6 +73,7 @@ async fn a_token_opens_a_role_without_a_key_and_is_read_anew_each_time() {
     // The same by the variables that Kubernetes sets.
     let irsa = [
         ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
         ("AWS_ROLE_ARN", ROLE),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", &*file),
         ("AWS_ROLE_SESSION_NAME", "pod"),

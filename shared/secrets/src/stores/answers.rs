@@ -1,10 +1,7 @@
 //! What the answers of HTTP services mean, for the stores that speak to one without an SDK.
 
-use std::net::Ipv4Addr;
-
 use keyturn_http::call::{Answer, Call, CallError};
 use keyturn_identity::IdentityError;
-use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
 
@@ -50,15 +47,6 @@ pub(super) fn text(reference: &str, answer: &Answer) -> Result<SecretString, Sec
         Ok("") => Err(SecretError::malformed(reference, "empty")),
         Ok(text) => Ok(text.into()),
         Err(_) => Err(SecretError::malformed(reference, "not UTF-8")),
-    }
-}
-
-/// Whether an address is this machine's: what is sent there is on no network.
-pub(super) fn is_loopback(address: &Url) -> bool {
-    match address.host_str() {
-        Some("localhost" | "[::1]") => true,
-        Some(host) => host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback()),
-        None => false,
     }
 }
 

@@ -12,7 +12,7 @@
 //! as long as it is good for. When the service answers 401 it is read again at once, and if it has changed, the
 //! call is made again, once.
 //!
-//! Versions: the answer's `ETag`, if it looks like a name; else a digest of the value. There are no stages. 404 and 410
+//! Versions: a digest of the value. There are no stages. 404 and 410
 //! mean that there is no such secret, 408, 425, 429 and 5xx that the service cannot answer now, and everything else that
 //! it refuses us.
 
@@ -24,16 +24,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use keyturn_ambient::Life;
 use keyturn_config::SecretRef;
-use keyturn_http::call::{Answer, Call};
+use keyturn_http::call::{Answer, Call, is_private};
 use keyturn_identity::{Granted, Renewed};
 use keyturn_vault::is_path;
-use reqwest::header::ETAG;
 use reqwest::{Method, Url};
 use secrecy::ExposeSecret;
 
 use super::{Surroundings, answers, open};
 use crate::document::Document;
-use crate::{Cause, Secret, SecretError, SecretStore, Stage, VersionId};
+use crate::{Cause, Secret, SecretError, SecretStore, Stage};
 
 const URL: &str = "KEYTURN_CUSTOM_SECRETS_URL";
 const TOKEN: &str = "KEYTURN_CUSTOM_SECRETS_TOKEN";
@@ -79,7 +78,7 @@ impl Custom {
         if !is_plain || checked.fragment().is_some() {
             return Err(denied("must have no user and no fragment"));
         }
-        if !(checked.scheme() == "https" || checked.scheme() == "http" && answers::is_loopback(&checked)) {
+        if !is_private(&checked) {
             return Err(denied("must begin with https://"));
         }
         if with("b").is_none_or(|other| other.origin() != checked.origin()) {
@@ -189,13 +188,8 @@ fn secret(reference: &str, answer: &Answer) -> Result<Secret, SecretError> {
     if text.is_empty() {
         return Err(SecretError::malformed(reference, "empty"));
     }
-    let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-    let tag =
-        tag.map(|tag| tag.trim_start_matches("W/").trim_matches('"')).filter(|tag| answer.may_tell(tag));
-    Ok(match tag {
-        Some(tag) if !text.contains(tag) => Secret::new(text.to_owned(), VersionId::new(tag)),
-        _ => Secret::unversioned(text.to_owned()),
-    })
+    // An `ETag` is no version: a weak one may stay when the value does not, and many are a plain digest of it.
+    Ok(Secret::unversioned(text.to_owned()))
 }
 
 #[async_trait]

@@ -34,7 +34,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use keyturn_ambient::{Env, Life};
 use keyturn_http::Tls;
-use keyturn_http::call::{Answer, Call, Service};
+use keyturn_http::call::{Answer, Call, Service, address, is_local, is_private};
 use keyturn_identity::{Granted, Renewed};
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
@@ -231,6 +231,9 @@ impl Conjur {
                 .map_err(|error| format!("the certificates for CyberArk cannot be used: {error}"))?
         };
         let service = Service::at(&http, &base).ok_or("CYBERARK_API_BASE is not the address of a service")?;
+        if !is_private(service.base()) {
+            return Err("CYBERARK_API_BASE must begin with https://, unless it is on this machine".to_owned());
+        }
         Ok(Self {
             service,
             account: or("CYBERARK_ACCOUNT", "default"),
@@ -301,8 +304,8 @@ fn roots(env: &dyn Env, base: &str) -> Result<Option<Vec<u8>>, String> {
 
 /// Whether an address is this machine's, and without TLS: then there is nothing to verify.
 fn is_plain_loopback(base: &str) -> bool {
-    let address = keyturn_http::call::address(base).filter(|address| address.scheme() == "http");
-    address.is_some_and(|address| answers::is_loopback(&address))
+    let address = address(base).filter(|address| address.scheme() == "http");
+    address.is_some_and(|address| is_local(&address))
 }
 
 fn read(variable: &str, path: &str) -> Result<Vec<u8>, String> {

@@ -1,7 +1,7 @@
 //! What the stores at Google share: who we are there, how they are called, what their refusals mean, and their
 //! checksum.
 
-use keyturn_http::call::{Answer, Call, Service};
+use keyturn_http::call::{Answer, Call, Service, is_private};
 use keyturn_identity::google::Google;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -41,11 +41,7 @@ impl Client {
     /// The service at an address, or at the one that the variable names.
     pub(super) fn service(&self, reference: &str, usual: &str) -> Result<Service, SecretError> {
         let base = self.var(self.endpoint).unwrap_or_else(|| usual.to_owned());
-        let service = Service::at(&self.found.http, &base).filter(|service| {
-            let host = service.base().host_str().unwrap_or_default().trim_matches(['[', ']']);
-            let local = host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
-            service.base().scheme() == "https" || local || host == "localhost"
-        });
+        let service = Service::at(&self.found.http, &base).filter(|service| is_private(service.base()));
         service.ok_or_else(|| {
             let told = format!("{} is not the https address of a service", self.endpoint);
             SecretError::denied(reference, &told)

@@ -25,7 +25,7 @@ use vaultrs::client::Client as _;
 use vaultrs::error::ClientError;
 
 use super::Vault;
-use crate::caller::answer;
+use crate::caller::{answer, answer_of_issue};
 use crate::error::{Outage, VaultError};
 use crate::sessions::Session;
 use crate::settings::is_path;
@@ -90,7 +90,7 @@ impl Vault {
         }
         let call = &Call { path, body: parameters.cloned() };
         let issue = |session: Arc<Session>| async move {
-            let body = answer(ISSUE, run(&session, call)).await?;
+            let body = answer_of_issue(ISSUE, run(&session, call)).await?;
             Ok((session, body))
         };
         let now = self.sessions.clock.now();

@@ -352,7 +352,7 @@ fn a_region_is_what_can_stand_in_a_host() {
 async fn missing_settings_are_an_operator_s_work() {
     for (setting, value, said) in [
         ("AWS_REGION", "", "Missing Region"),
-        ("AWS_SECRET_ACCESS_KEY", "", "AWS_ACCESS_KEY_ID is not set, and no other AWS credentials are"),
+        ("AWS_SECRET_ACCESS_KEY", "", "AWS_SECRET_ACCESS_KEY is not set, and AWS_ACCESS_KEY_ID is"),
         ("KEYTURN_AWS_EXTERNAL_ID", "x", "KEYTURN_AWS_EXTERNAL_ID needs a role: KEYTURN_AWS_ROLE_NAME"),
     ] {
         let error = real(&[(setting, value)]).get("a", &Stage::Current).await.unwrap_err();

@@ -1,7 +1,6 @@
 //! Where one secret is, and whether a token may be sent there.
 
-use keyturn_http::call::Service;
-use keyturn_identity::entra::is_plain_http_elsewhere;
+use keyturn_http::call::{Service, is_private};
 
 use super::AzureKeyVault;
 use super::pending::SUFFIX;
@@ -112,7 +111,7 @@ fn vault(
         None => None,
         Some(address) => {
             let service = Service::at(&found.http, &address);
-            let service = service.filter(|service| !is_plain_http_elsewhere(service.base()));
+            let service = service.filter(|service| is_private(service.base()));
             Some(service.ok_or_else(|| denied("AZURE_KEY_VAULT_URI is not the address of a vault"))?)
         }
     };

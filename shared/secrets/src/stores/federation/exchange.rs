@@ -1,11 +1,10 @@
 //! Services that exchange somebody's token for one of their own, at an endpoint.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keyturn_ambient::Life;
-use keyturn_http::call::{Call, address};
+use keyturn_http::call::{Call, address, is_private};
 use keyturn_identity::Granted;
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -91,10 +90,7 @@ impl Exchange {
         let text = ask.found.env.var(&variable);
         let url = address(text.as_deref().unwrap_or(self.url));
         let url = url.ok_or_else(|| ask.setting(&variable, "is no address"))?;
-        let host = url.host_str().unwrap_or_default();
-        let local = host == "localhost"
-            || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        if url.scheme() == "https" || local {
+        if is_private(&url) {
             return Ok(url);
         }
         Err(ask.setting(&variable, "must begin with https://, unless it is on this machine"))
